@@ -1,14 +1,13 @@
 """Trained models on disk: a folder that describes itself, so that it can be copied away and used alone.
 
-`model.json` is the card (what was trained, on what, how); `weights.safetensors` holds the EMA weights, with one metadata
-key so that equal weights are equal bytes. `load_model` gives back something that samples, whatever its family.
+`model.json` is the card (what was trained, on what, how); `weights.safetensors` holds the EMA weights, with one
+metadata key so that equal weights are equal bytes. `load_model` gives back something that samples, whatever its family.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,7 +89,7 @@ def save_model(
     text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False) + "\n"
     partial = folder / (WEIGHTS_FILE + ".partial")
     save_file(tensors, partial, metadata={"card": json.dumps(description, sort_keys=True, allow_nan=False)})
-    os.replace(partial, folder / WEIGHTS_FILE)
+    partial.replace(folder / WEIGHTS_FILE)
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
