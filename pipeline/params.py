@@ -179,7 +179,7 @@ class UnetParams(Section):
     text_pooled: bool
     text_queries: Count
     text_dropout: Share
-    cond_dim: Positive
+    cond_dim: Positive | None
     dropout: Share
 
     @model_validator(mode="after")

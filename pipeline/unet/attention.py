@@ -1,0 +1,177 @@
+"""Attention over a video's grid: along space, along time, over both at once, and to the caption's tokens.
+
+Every layer takes and returns a grid x (B F, C, H, W), channels_last, and is a pre-norm residual. `Grid` says how to unfold
+the batch axis. Sequences are read straight from the channels_last memory, without a copy where the layout allows it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from rotary_embedding_torch import RotaryEmbedding
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What attention has to know of one forward pass."""
+
+    batch: int
+    frames: int
+    tokens: Tensor | None = None  # (B, L, text_dim), the caption
+    token_mask: Tensor | None = None  # (B, L) bool, True where a token is real
+    time_bias: Tensor | None = None  # (heads, F, F)
+    focus_present: Tensor | None = None  # (B,) bool: time attention sees its own frame only
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) over the channel axis, with a gain (Zhang and Sennrich 2019, eq. 4)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(dim)
+        self.gain = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1) * (self.gain * self.scale)[:, None, None]
+
+
+class RelativePositionBias(nn.Module):
+    """A learnt bias per head and bucketed distance of frames (T5, Raffel et al. 2020, section 2.1)."""
+
+    def __init__(self, heads: int, num_buckets: int = 32, max_distance: int = 32) -> None:
+        super().__init__()
+        self.num_buckets, self.max_distance = num_buckets, max_distance
+        self.bias = nn.Embedding(num_buckets, heads)
+
+    def buckets(self, frames: int, device: torch.device) -> Tensor:
+        """(F, F) bucket of each (query, key): exact near the query, logarithmic beyond, a half for each side."""
+        position = torch.arange(frames, device=device)
+        distance = position[:, None] - position[None, :]
+        half = self.num_buckets // 2
+        exact = half // 2
+        far = exact + (
+            torch.log(distance.abs().clamp(min=1) / exact) / math.log(self.max_distance / exact) * (half - exact)
+        ).long().clamp(max=half - exact - 1)
+        near = torch.where(distance.abs() < exact, distance.abs(), far)
+        return near + (distance < 0).long() * half
+
+    def forward(self, frames: int, device: torch.device) -> Tensor:
+        """(heads, F, F)."""
+        return rearrange(self.bias(self.buckets(frames, device)), "i j h -> h i j")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over sequences (N, n, C); `rotary` turns queries and keys by their position."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, rotary: RotaryEmbedding | None = None) -> None:
+        super().__init__()
+        self.heads, self.rotary = heads, rotary
+        self.to_qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
+        self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """bias: float, broadcastable to (N, heads, n, n), added to the similarities."""
+        q, k, v = rearrange(self.to_qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        if self.rotary is not None:
+            q, k = self.rotary.rotate_queries_or_keys(q), self.rotary.rotate_queries_or_keys(k)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if bias is None else bias.to(q.dtype))
+        return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
+
+
+class SpatialAttention(nn.Module):
+    """Full attention among the cells of each frame."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.norm, self.attention = RMSNorm(dim), Attention(dim, heads, dim_head)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        h, w = x.shape[-2:]
+        out = self.attention(rearrange(self.norm(x), "bf c h w -> bf (h w) c"))
+        return x + rearrange(out, "bf (h w) c -> bf c h w", h=h, w=w)
+
+
+class SpatialLinearAttention(nn.Module):
+    """Attention whose cost is linear in the cells (Shen et al. 2021, eq. 4): softmax(q) (softmax(k)^T v)."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, dim_head**-0.5
+        self.norm = RMSNorm(dim)
+        self.to_qkv = nn.Conv2d(dim, 3 * heads * dim_head, 1, bias=False)
+        self.to_out = nn.Conv2d(heads * dim_head, dim, 1)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        h, w = x.shape[-2:]
+        q, k, v = rearrange(
+            self.to_qkv(self.norm(x)), "bf (three heads d) h w -> three (bf heads) (h w) d", three=3, heads=self.heads
+        )
+        q, k = q.softmax(dim=-1) * self.scale, k.softmax(dim=-2)
+        out = q @ (k.transpose(-1, -2) @ v)
+        return x + self.to_out(rearrange(out, "(bf heads) (h w) d -> bf (heads d) h w", heads=self.heads, h=h, w=w))
+
+
+class TemporalAttention(nn.Module):
+    """Attention of each cell along its frames, with rotary positions and the relative bias of the grid."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, rotary: RotaryEmbedding) -> None:
+        super().__init__()
+        self.norm, self.attention = RMSNorm(dim), Attention(dim, heads, dim_head, rotary)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        h, w = x.shape[-2:]
+        sequences = rearrange(self.norm(x), "(b f) c h w -> (b h w) f c", b=grid.batch)
+        out = self.attention(sequences, self._bias(grid, h * w))
+        return x + rearrange(out, "(b h w) f c -> (b f) c h w", b=grid.batch, h=h, w=w)
+
+    def _bias(self, grid: Grid, cells: int) -> Tensor | None:
+        bias = None if grid.time_bias is None else grid.time_bias[None]
+        if grid.focus_present is None:
+            return bias
+        other = ~torch.eye(grid.frames, dtype=torch.bool, device=grid.focus_present.device)
+        hidden = (grid.focus_present[:, None, None] & other).float() * torch.finfo(torch.float32).min
+        hidden = hidden.repeat_interleave(cells, dim=0)[:, None]
+        return hidden if bias is None else (bias + hidden)
+
+
+class JointAttention(nn.Module):
+    """Attention among all cells of all frames: what lets frames agree on a path. Cheap at the coarse grids only."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.norm, self.attention = RMSNorm(dim), Attention(dim, heads, dim_head)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        h, w = x.shape[-2:]
+        out = self.attention(rearrange(self.norm(x), "(b f) c h w -> b (f h w) c", b=grid.batch))
+        return x + rearrange(out, "b (f h w) c -> (b f) c h w", f=grid.frames, h=h, w=w)
+
+
+class CrossAttention(nn.Module):
+    """Attention of every cell to the caption's tokens."""
+
+    def __init__(self, dim: int, text_dim: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = RMSNorm(dim)
+        self.to_q = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_kv = nn.Linear(text_dim, 2 * heads * dim_head, bias=False)
+        self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        assert grid.tokens is not None and grid.token_mask is not None
+        h, w = x.shape[-2:]
+        q = rearrange(
+            self.to_q(rearrange(self.norm(x), "(b f) c h w -> b (f h w) c", b=grid.batch)),
+            "b n (heads d) -> b heads n d",
+            heads=self.heads,
+        )
+        k, v = rearrange(self.to_kv(grid.tokens), "b l (two heads d) -> two b heads l d", two=2, heads=self.heads)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=grid.token_mask[:, None, None, :])
+        out = self.to_out(rearrange(out, "b heads n d -> b n (heads d)"))
+        return x + rearrange(out, "b (f h w) c -> (b f) c h w", f=grid.frames, h=h, w=w)

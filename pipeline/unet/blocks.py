@@ -1,0 +1,104 @@
+"""Convolutional blocks on a grid x (B F, C, H, W), channels_last, scaled and shifted by the conditioning.
+
+A (1, k, k) convolution over video is a Conv2d here: the same sums, without the slow and, in bf16, untrustworthy Conv3d.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from pipeline.unet.attention import RMSNorm
+
+
+class TemporalConv(nn.Module):
+    """A depthwise convolution over three frames that starts as the identity."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        weight = torch.zeros(3, dim)
+        weight[1] = 1.0
+        self.weight = nn.Parameter(weight)  # previous, own and next frame
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        video = x.unflatten(0, (-1, frames))
+        before, own, after = self.weight[:, :, None, None]
+        out = video * own
+        out[:, 1:].addcmul_(video[:, :-1], before)
+        out[:, :-1].addcmul_(video[:, 1:], after)
+        return out.flatten(0, 1)
+
+
+class Modulation(nn.Module):
+    """Scale and shift per channel from the conditioning (B, F or 1, D), as in FiLM (Perez et al. 2018)."""
+
+    def __init__(self, cond_dim: int, dim: int) -> None:
+        super().__init__()
+        self.to_scale_shift = nn.Linear(cond_dim, 2 * dim)
+
+    def forward(self, x: Tensor, cond: Tensor, frames: int) -> Tensor:
+        scale, shift = self.to_scale_shift(F.silu(cond)).chunk(2, dim=-1)
+        if cond.shape[1] == 1:
+            scale, shift = scale.expand(-1, frames, -1), shift.expand(-1, frames, -1)
+        scale, shift = (rearrange(part, "b f c -> (b f) c 1 1") for part in (scale, shift))
+        return torch.addcmul(shift, x, scale + 1)
+
+
+class ResnetBlock(nn.Module):
+    """Two normed 3x3 convolutions, the first one modulated, around a residual."""
+
+    def __init__(
+        self, dim: int, dim_out: int, cond_dim: int | None, *, temporal_conv: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.modulation = Modulation(cond_dim, dim_out) if cond_dim else None
+        self.conv1 = nn.Conv2d(dim, dim_out, 3, padding=1)
+        self.norm1 = RMSNorm(dim_out)
+        self.conv2 = nn.Conv2d(dim_out, dim_out, 3, padding=1)
+        self.norm2 = RMSNorm(dim_out)
+        self.temporal = TemporalConv(dim_out) if temporal_conv else None
+        self.dropout = nn.Dropout(dropout)
+        self.residual = nn.Conv2d(dim, dim_out, 1) if dim != dim_out else nn.Identity()
+
+    def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
+        h = self.norm1(self.conv1(x))
+        if self.modulation is not None:
+            assert cond is not None
+            h = self.modulation(h, cond, frames)
+        h = F.silu(h)
+        if self.temporal is not None:
+            h = self.temporal(h, frames)
+        h = F.silu(self.norm2(self.conv2(self.dropout(h))))
+        return h + self.residual(x)
+
+
+class ConvNextBlock(nn.Module):
+    """A depthwise 7x7 convolution, then a modulated MLP over channels, around a residual (Liu et al. 2022)."""
+
+    def __init__(
+        self, dim: int, dim_out: int, cond_dim: int | None, *, temporal_conv: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
+        self.temporal = TemporalConv(dim) if temporal_conv else None
+        self.norm = RMSNorm(dim)
+        self.modulation = Modulation(cond_dim, dim) if cond_dim else None
+        self.expand = nn.Conv2d(dim, 2 * dim_out, 1)
+        self.project = nn.Conv2d(2 * dim_out, dim_out, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.residual = nn.Conv2d(dim, dim_out, 1) if dim != dim_out else nn.Identity()
+
+    def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
+        h = self.depthwise(x)
+        if self.temporal is not None:
+            h = self.temporal(h, frames)
+        h = self.norm(h)
+        if self.modulation is not None:
+            assert cond is not None
+            h = self.modulation(h, cond, frames)
+        return self.project(self.dropout(F.gelu(self.expand(h)))) + self.residual(x)
+
+
+BLOCKS: dict[str, type[ResnetBlock] | type[ConvNextBlock]] = {"resnet": ResnetBlock, "convnext": ConvNextBlock}

@@ -1,0 +1,157 @@
+"""What a block is told: the diffusion time, the caption and the frame index, as one vector per frame.
+
+Caption vectors arrive as the encoder gave them and are standardised per dimension by the train captions' statistics
+(buffers, so a saved model carries them): raw BERT vectors of "moving left" and "moving right" hardly differ.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from pipeline.params import UnetParams
+from pipeline.text import TextBatch
+
+TIME_SCALE = 1000.0  # t in [0, 1] is embedded as the timestep index that the sinusoids were made for
+
+
+def sinusoidal_embedding(x: Tensor, dim: int) -> Tensor:
+    """(N,) to (N, dim): sines and cosines of geometrically spaced frequencies (Vaswani et al. 2017, section 3.5)."""
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, device=x.device) * (-math.log(10000) / (half - 1)))
+    angles = x[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """vector (B, F or 1, D) for the modulations; tokens (B, L, text_dim) and mask (B, L) for cross-attention."""
+
+    vector: Tensor
+    tokens: Tensor | None
+    token_mask: Tensor | None
+
+
+class TokenPooling(nn.Module):
+    """Learned queries read the caption's tokens; their answers side by side: (B, L, width) to (B, queries * width)."""
+
+    def __init__(self, width: int, queries: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, width) * width**-0.5)
+        self.to_k = nn.Linear(width, width, bias=False)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        similarity = torch.einsum("q d, b l d -> b q l", self.queries, self.to_k(tokens))
+        weights = similarity.masked_fill(~mask[:, None], float("-inf")).softmax(dim=-1)
+        return rearrange(weights @ tokens, "b q d -> b (q d)")
+
+
+class Conditioning(nn.Module):
+    """Time, caption and frame index to a `Condition`.
+
+    `cond_dim` null keeps the parts side by side, as the old system did; a number sums projections of that width and mixes
+    them in a small MLP, per frame where `positions` is on.
+    """
+
+    def __init__(self, p: UnetParams, *, frames: int, text_width: int | None) -> None:
+        super().__init__()
+        self.dim, time_dim = p.dim, 4 * p.dim
+        self.time_mlp = nn.Sequential(nn.Linear(p.dim, time_dim), nn.GELU(), nn.Linear(time_dim, time_dim))
+        self.frame_table = nn.Parameter(torch.randn(frames, time_dim) * 0.5) if p.positions else None
+        widths = [time_dim] + ([time_dim] if p.positions else [])
+        self.has_text = text_width is not None
+        self.text_pooled, self.text_dropout = p.text_pooled, p.text_dropout
+        self.pooling: TokenPooling | None = None
+        self.uses_tokens, self.token_dim = False, 0
+        if text_width is not None:
+            self._build_text(p, text_width)
+            widths += [text_width] if p.text_pooled else []
+            widths += [p.text_queries * self.token_dim] if p.text_queries else []
+        self.projections, self.mix = None, None
+        self.out_dim = sum(widths)
+        if p.cond_dim is not None:
+            self.out_dim = p.cond_dim
+            self.projections = nn.ModuleList([nn.Linear(width, p.cond_dim) for width in widths])
+            self.mix = nn.Sequential(nn.SiLU(), nn.Linear(p.cond_dim, p.cond_dim))
+
+    def _build_text(self, p: UnetParams, width: int) -> None:
+        self.register_buffer("pooled_mean", torch.zeros(width))
+        self.register_buffer("pooled_std", torch.ones(width))
+        self.register_buffer("token_mean", torch.zeros(width))
+        self.register_buffer("token_std", torch.ones(width))
+        if p.text_pooled:
+            self.null_pooled = nn.Parameter(torch.randn(width))
+        self.uses_tokens = p.text_queries > 0 or any(p.cross_attention)
+        if self.uses_tokens:
+            self.token_dim = min(width, p.cond_dim or width)
+            self.null_token = nn.Parameter(torch.randn(width))
+            self.to_token = nn.Linear(width, self.token_dim)
+            self.token_norm = nn.LayerNorm(self.token_dim)
+        if p.text_queries:
+            self.pooling = TokenPooling(self.token_dim, p.text_queries)
+
+    def forward(
+        self,
+        t: Tensor,
+        text: TextBatch | None,
+        drop_text: Tensor | None,
+        drop_pooled: Tensor | None,
+    ) -> Condition:
+        parts = [self.time_mlp(sinusoidal_embedding(t.float() * TIME_SCALE, self.dim))[:, None]]
+        if self.frame_table is not None:
+            parts.append(self.frame_table[None])
+        tokens = mask = None
+        if self.has_text:
+            drop = self._drop(t, text, drop_text)
+            if self.text_pooled:
+                parts.append(self._pooled(text, drop, drop_pooled)[:, None])
+            if self.uses_tokens:
+                tokens, mask = self._tokens(text, drop)
+            if self.pooling is not None:
+                assert tokens is not None and mask is not None
+                parts.append(self.pooling(tokens, mask)[:, None])
+        return Condition(self._join(parts), tokens, mask)
+
+    def _drop(self, t: Tensor, text: TextBatch | None, drop_text: Tensor | None) -> Tensor:
+        if text is None:
+            return torch.ones_like(t, dtype=torch.bool)
+        return torch.zeros_like(t, dtype=torch.bool) if drop_text is None else drop_text
+
+    def _pooled(self, text: TextBatch | None, drop: Tensor, drop_pooled: Tensor | None) -> Tensor:
+        if text is None:
+            return repeat(self.null_pooled, "d -> b d", b=len(drop))
+        pooled = (text.pooled - self.pooled_mean) / self.pooled_std
+        if drop_pooled is not None:  # the mean vector is hidden, the tokens stay: they have to be read too
+            pooled = torch.where(drop_pooled[:, None], torch.zeros_like(pooled), pooled)
+        return torch.where(drop[:, None], self.null_pooled, pooled)
+
+    def _tokens(self, text: TextBatch | None, drop: Tensor) -> tuple[Tensor, Tensor]:
+        if text is None:
+            raw = repeat(self.null_token, "d -> b 1 d", b=len(drop))
+            mask = torch.ones_like(drop)[:, None]
+        else:
+            raw = (text.tokens - self.token_mean) / self.token_std
+            raw = torch.where(drop[:, None, None], self.null_token, raw)
+            first = torch.arange(raw.shape[1], device=raw.device) == 0
+            mask = torch.where(drop[:, None], first, text.mask)
+        return self.token_norm(self.to_token(raw)), mask
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        batch, frames = max(part.shape[0] for part in parts), max(part.shape[1] for part in parts)
+        if self.projections is None or self.mix is None:
+            return torch.cat([part.expand(batch, frames, -1) for part in parts], dim=-1)
+        total = self.projections[0](parts[0])
+        for projection, part in zip(self.projections[1:], parts[1:], strict=True):
+            total = total + projection(part)
+        return total + self.mix(total)
+
+
+def standardise(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (D,) of vectors (N, D), the latter kept away from zero."""
+    std, mean = torch.std_mean(vectors.float(), dim=0)
+    return mean, F.relu(std - 1e-3) + 1e-3

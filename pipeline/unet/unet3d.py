@@ -1,0 +1,213 @@
+"""The denoising network: a U-Net over frames, from the old system's layout (presets/seed.yaml) to the fast one.
+
+In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `patch_frames` fold pixels and frames
+into channels first, so that no layer works at full resolution unless it is asked to (patch 1).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from einops import rearrange
+from rotary_embedding_torch import RotaryEmbedding
+from torch import Tensor, nn
+
+from pipeline.params import UnetParams
+from pipeline.text import TextBatch
+from pipeline.unet.attention import (
+    CrossAttention,
+    Grid,
+    JointAttention,
+    RelativePositionBias,
+    SpatialAttention,
+    SpatialLinearAttention,
+    TemporalAttention,
+)
+from pipeline.unet.blocks import BLOCKS
+from pipeline.unet.conditioning import Conditioning
+
+
+class Positions(nn.Module):
+    """Learned absolute position of each cell and frame: a convolution on an empty canvas cannot tell left from right."""
+
+    def __init__(self, dim: int, frames: int, cells: int) -> None:
+        super().__init__()
+        self.space = nn.Parameter(torch.randn(dim, cells, cells) * 0.1)
+        self.time = nn.Parameter(torch.randn(frames, dim, 1, 1) * 0.1)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        table = self.space + self.time  # (F, C, H, W)
+        return (x.unflatten(0, (-1, grid.frames)) + table).flatten(0, 1)
+
+
+class Level(nn.Module):
+    """Blocks, then attention, at one grid; positions are told after the first block has its width."""
+
+    def __init__(self, blocks: list[nn.Module], attention: list[nn.Module], positions: Positions | None) -> None:
+        super().__init__()
+        self.blocks, self.attention, self.positions = nn.ModuleList(blocks), nn.ModuleList(attention), positions
+
+    def forward(self, x: Tensor, cond: Tensor, grid: Grid) -> Tensor:
+        for index, block in enumerate(self.blocks):
+            x = block(x, cond, grid.frames)
+            if index == 0 and self.positions is not None:
+                x = self.positions(x, grid)
+        for layer in self.attention:
+            x = layer(x, grid)
+        return x
+
+
+class UNet3D(nn.Module):
+    """See the module. Build it with `build_unet`, which checks the shapes."""
+
+    def __init__(self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> None:
+        super().__init__()
+        self.p = p
+        self.channels_out = p.out_dim or channels
+        self.grid_frames, self.cells = frames // p.patch_frames, resolution // p.patch
+        self.conditioning = Conditioning(p, frames=self.grid_frames, text_width=text_width)
+        self._cross = text_width is not None
+        self._rotary = RotaryEmbedding(min(32, p.attn_dim_head)) if self._attends_to_time() else None
+        self.time_bias = RelativePositionBias(p.attn_heads) if self._attends_to_time() else None
+
+        fold = p.patch_frames * p.patch**2
+        first = p.init_dim or p.dim
+        dims = [first, *(p.dim * mult for mult in p.dim_mults)]
+        self.stem = nn.Conv2d(channels * fold, first, p.init_kernel_size, padding=p.init_kernel_size // 2)
+        self.stem_positions = Positions(first, self.grid_frames, self.cells) if p.positions else None
+        self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
+        self._build_levels(dims)
+        self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None)
+        self.head = nn.Conv2d(p.dim, self.channels_out * fold, 1)
+        self.to(memory_format=torch.channels_last)
+
+    def _build_levels(self, dims: list[int]) -> None:
+        last = len(dims) - 2
+        self.downs, self.shrinks = nn.ModuleList(), nn.ModuleList()
+        self.ups, self.widens = nn.ModuleList(), nn.ModuleList()
+        for index, (dim_in, dim_out) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+            self.downs.append(self._level(index, dim_in, dim_out, positions=self.p.positions))
+            self.shrinks.append(nn.Conv2d(dim_out, dim_out, 4, 2, 1) if index != last else nn.Identity())
+            self.ups.insert(0, self._level(index, 2 * dim_out, dim_in, positions=False))
+            self.widens.insert(0, nn.ConvTranspose2d(dim_in, dim_in, 4, 2, 1) if index else nn.Identity())
+        coarse = dims[-1]
+        self.mid_before = self._block(coarse, coarse)
+        self.mid_attention = nn.ModuleList(self._mid_attention(coarse))
+        self.mid_after = self._block(coarse, coarse)
+
+    def _level(self, index: int, dim: int, dim_out: int, *, positions: bool) -> Level:
+        rest = [self._block(dim_out, dim_out) for _ in range(self.p.blocks_per_level - 1)]
+        table = Positions(dim_out, self.grid_frames, self.cells >> index) if positions else None
+        return Level([self._block(dim, dim_out), *rest], self._attention(index, dim_out), table)
+
+    def _block(self, dim: int, dim_out: int) -> nn.Module:
+        p = self.p
+        return BLOCKS[p.block_type](
+            dim, dim_out, self.conditioning.out_dim, temporal_conv=p.temporal_conv, dropout=p.dropout
+        )
+
+    def _attention(self, index: int, dim: int) -> list[nn.Module]:
+        p, heads = self.p, (self.p.attn_heads, self.p.attn_dim_head)
+        layers: list[nn.Module] = []
+        if p.spatial_attention[index] == "linear":
+            layers.append(SpatialLinearAttention(dim, *heads))
+        elif p.spatial_attention[index] == "full":
+            layers.append(SpatialAttention(dim, *heads))
+        if p.temporal_attention[index]:
+            layers.append(self._temporal(dim))
+        if p.joint_attention[index]:
+            layers.append(JointAttention(dim, *heads))
+        if p.cross_attention[index] and self._cross:
+            layers.append(CrossAttention(dim, self.conditioning.token_dim, *heads))
+        return layers
+
+    def _mid_attention(self, dim: int) -> list[nn.Module]:
+        heads = (self.p.attn_heads, self.p.attn_dim_head)
+        if self.p.mid_attention == "factored":
+            return [SpatialAttention(dim, *heads), self._temporal(dim)]
+        return [JointAttention(dim, *heads)] if self.p.mid_attention == "joint" else []
+
+    def _attends_to_time(self) -> bool:
+        return any(self.p.temporal_attention) or self.p.mid_attention == "factored"
+
+    def _temporal(self, dim: int) -> nn.Module:
+        assert self._rotary is not None
+        return TemporalAttention(dim, self.p.attn_heads, self.p.attn_dim_head, self._rotary)
+
+    def set_text_statistics(
+        self, pooled_mean: Tensor, pooled_std: Tensor, token_mean: Tensor, token_std: Tensor
+    ) -> None:
+        """Keep the (D,) mean and deviation of the train captions' vectors; captions are standardised by them."""
+        for name, value in (
+            ("pooled_mean", pooled_mean),
+            ("pooled_std", pooled_std),
+            ("token_mean", token_mean),
+            ("token_std", token_std),
+        ):
+            cast(Tensor, getattr(self.conditioning, name)).copy_(value)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, C, F, H, W)
+        t: Tensor,  # (B,) in [0, 1], 1 is pure noise
+        text: TextBatch | None,  # None: every caption is the null caption
+        drop_text: Tensor | None = None,  # (B,) bool: these captions are the null caption
+        focus_present: Tensor | None = None,  # (B,) bool: temporal attention sees its own frame only
+        drop_pooled: Tensor | None = None,  # (B,) bool: the pooled vector is hidden, the tokens stay
+    ) -> Tensor:  # (B, C_out, F, H, W)
+        condition = self.conditioning(t, text, drop_text, drop_pooled)
+        cond = condition.vector
+        grid = Grid(
+            batch=len(x),
+            frames=self.grid_frames,
+            tokens=condition.tokens,
+            token_mask=condition.token_mask,
+            time_bias=None if self.time_bias is None else self.time_bias(self.grid_frames, x.device),
+            focus_present=focus_present,
+        )
+        x = first = self._stem(x, grid)
+        skips = []
+        for level, shrink in zip(self.downs, self.shrinks, strict=True):
+            x = level(x, cond, grid)
+            skips.append(x)
+            x = shrink(x)
+        x = self.mid_before(x, cond, grid.frames)
+        for layer in self.mid_attention:
+            x = layer(x, grid)
+        x = self.mid_after(x, cond, grid.frames)
+        for level, widen in zip(self.ups, self.widens, strict=True):
+            x = widen(level(torch.cat([x, skips.pop()], dim=1), cond, grid))
+        return self._unfold(self.head(self.head_block(torch.cat([x, first], dim=1), None, grid.frames)))
+
+    def _stem(self, x: Tensor, grid: Grid) -> Tensor:
+        pf, ph = self.p.patch_frames, self.p.patch
+        x = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) (c pf ph pw) h w", pf=pf, ph=ph, pw=ph)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        if self.stem_positions is not None:
+            x = self.stem_positions(x, grid)
+        return x if self.stem_attention is None else self.stem_attention(x, grid)
+
+    def _unfold(self, x: Tensor) -> Tensor:
+        pf, ph = self.p.patch_frames, self.p.patch
+        pattern = "(b f) (c pf ph pw) h w -> b c (f pf) (h ph) (w pw)"
+        return rearrange(x, pattern, f=self.grid_frames, pf=pf, ph=ph, pw=ph)
+
+
+def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> UNet3D:
+    """The network for videos (B, channels, frames, resolution, resolution) and captions of `text_width`.
+
+    Raises ValueError, naming the numbers, where the patches and levels do not divide the video.
+    """
+    levels = len(p.dim_mults)
+    step = p.patch * 2 ** (levels - 1)
+    if resolution % step:
+        raise ValueError(
+            f"resolution {resolution} does not divide by {step} = unet.patch {p.patch} x 2^{levels - 1} for "
+            f"{levels} levels (unet.dim_mults): change one of the three"
+        )
+    if frames % p.patch_frames:
+        raise ValueError(f"{frames} frames do not divide by unet.patch_frames {p.patch_frames}: change one of the two")
+    if p.dim % 2:
+        raise ValueError(f"unet.dim={p.dim} is odd; the time embedding needs an even one")
+    return UNet3D(p, frames=frames, resolution=resolution, channels=channels, text_width=text_width)
