@@ -171,10 +171,9 @@ class VideoModel:
         """The text encoder that the model was trained with, loaded when first used; None where it needs none."""
         if self.card.text is None:
             return None
-        from pipeline.text import load_encoder
+        from pipeline.text import EncoderInfo, load_encoder
 
-        text = self.card.text
-        return load_encoder(text["name"], text["revision"], text["pooling"], text["max_tokens"])
+        return load_encoder(EncoderInfo(**self.card.text))
 
     @property
     def sampling(self) -> SamplingParams:
