@@ -135,7 +135,7 @@ def read_weights_card(path: Path) -> dict[str, Any]:
 def build_network(card: ModelCard) -> nn.Module:
     """The untrained network that a card describes."""
     if card.family == "gan":
-        from pipeline.gan import build_gan
+        from pipeline.gan.generator import build_gan
 
         return build_gan(card)
     from pipeline.unet.unet3d import build_unet
