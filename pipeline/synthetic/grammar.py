@@ -1,0 +1,201 @@
+"""Captions: a meaning (who does what, how fast, before what) said in many sentences.
+
+A template is one sentence form together with its choice of words, so (template, meaning) is one caption. Some templates
+never occur in train; each of their words does, for the same meaning, but the sentence does not (`reworded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, DIGITS, SPEEDS, does, with_article
+
+
+@dataclass(frozen=True)
+class Template:
+    """A sentence form. `clause` is said of each object, `join` stands between the last two of several."""
+
+    id: str
+    clause: str
+    verb: int  # which entry of words.VERBS, WAYS and PHRASES, SPEEDS and BEFORE_BACKGROUND
+    way: int
+    speed: int
+    before: int
+    opening: str = ""
+    join: str = ""
+
+
+@dataclass(frozen=True)
+class Saying:
+    """One object of a meaning. None: not said."""
+
+    noun: str  # "circle", "digit"
+    adjective: str  # "red"; of a digit its name, "3" or "three" by template
+    motion: str
+    size: str | None = None
+    speed: str | None = None
+    colour_to: str = ""
+
+
+# {a} a red circle · {the} · {one} · {that} a circle that is red · {called} a circle coloured red · {noun} circle · {is} red
+# {v} moves left · {g} moving left · {adv} slowly, after · {pre} slowly, before where it is one word, {post} after where not
+# {bg} on a striped background
+_SINGLE = (
+    "{a} {v}{adv}{bg}",
+    "{the} {v}{adv}{bg}",
+    "{a} is {g}{adv}{bg}",
+    "{the} is {g}{adv}{bg}",
+    "{a} {g}{adv}{bg}",
+    "{one} {v}{adv}{bg}",
+    "{a} {pre}{v}{post}{bg}",
+    "a video of {a} {g}{adv}{bg}",
+    "there is {a} {g}{adv}{bg}",
+    "{that} {v}{adv}{bg}",
+    "{the} is {pre}{g}{post}{bg}",
+    "{g}{adv}{bg}, {a}",
+    "in this video {a} {v}{adv}{bg}",
+    "the video shows {a} {g}{adv}{bg}",
+    "{called} is {g}{adv}{bg}",
+    "a clip of {one} {g}{adv}{bg}",
+    "the {noun} is {is} and {v}{adv}{bg}",
+    "we see {a} that {v}{adv}{bg}",
+    "{a} can be seen {g}{adv}{bg}",
+    "a short animation of {a} {pre}{g}{post}{bg}",
+    "here {the} {v}{adv}{bg}",
+    "there is {a} that is {g}{adv}{bg}",
+    "an animation in which {a} {v}{adv}{bg}",
+    "this is {a} and it {v}{adv}{bg}",
+    "{one} is {pre}{g}{post}{bg}",
+    "{a}, {g}{adv}{bg}",
+    "this video shows {the}, which is {g}{adv}{bg}",
+    "a video of {that} and {v}{adv}{bg}",
+)
+_SINGLE_REWORDED = (
+    "in this clip {the} is {pre}{g}{post}{bg}",
+    "the animation shows {a} that {v}{adv}{bg}",
+    "here is {one}, {g}{adv}{bg}",
+    "in this video there is {a} and it {v}{adv}{bg}",
+    "{the} can be seen here, {g}{adv}{bg}",
+    "a video in which {the} {pre}{v}{post}{bg}",
+    "a short clip that shows {a} {g}{adv}{bg}",
+    "{the} we see here is {g}{adv}{bg}",
+)
+_SEVERAL = (  # opening, clause, join
+    ("", "{a} {v}{adv}", "and"),
+    ("", "{a} {v}{adv}", "while"),
+    ("", "{the} is {g}{adv}", "and"),
+    ("", "{a} {g}{adv}", "and"),
+    ("there is ", "{a} {g}{adv}", "and"),
+    ("a video of ", "{a} {g}{adv}", "and"),
+    ("a video of ", "{a} that {v}{adv}", "and"),
+    ("the video shows ", "{a} {g}{adv}", "and"),
+    ("in this video ", "{a} {v}{adv}", "while"),
+    ("we see ", "{a} {g}{adv}", "and"),
+    ("", "{one} {pre}{v}{post}", "and"),
+    ("an animation in which ", "{the} {v}{adv}", "and"),
+    ("a clip of ", "{one} {g}{adv}", "and"),
+    ("here ", "{a} is {pre}{g}{post}", "while"),
+    ("", "{that} {v}{adv}", "and"),
+    ("", "{called} is {g}{adv}", "while"),
+)
+_SEVERAL_REWORDED = (
+    ("in this clip ", "{the} is {g}{adv}", "while"),
+    ("the animation shows ", "{a} that {v}{adv}", "and"),
+    ("here we see ", "{one} {g}{adv}", "and"),
+    ("a video in which ", "{the} {pre}{v}{post}", "while"),
+    ("this is a clip of ", "{a} that is {g}{adv}", "and"),
+    ("in this video there is ", "{one} {g}{adv}", "and"),
+    ("this animation shows ", "{a} {g}{adv}", "and"),
+    ("a clip in which ", "{a} {v}{adv}", "while"),
+)
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """The templates in play: `train` for every split but reworded; [0] for one object, [1] for several."""
+
+    train: tuple[tuple[Template, ...], tuple[Template, ...]]
+    reworded: tuple[tuple[Template, ...], tuple[Template, ...]]
+
+    def ids(self, kinds: Sequence[bool]) -> dict[str, list[str]]:
+        """Ids by split, of the templates for one object (False), several (True)."""
+        return {
+            "train": [template.id for kind in kinds for template in self.train[kind]],
+            "reworded": [template.id for kind in kinds for template in self.reworded[kind]],
+        }
+
+
+def build_grammar(held_out_templates: int, section: str) -> Grammar:
+    """Hold out the first `held_out_templates` of those that can be; the others join train."""
+    able = min(len(_SINGLE_REWORDED), len(_SEVERAL_REWORDED))
+    if held_out_templates > able:
+        raise ValueError(
+            f"{section}.held_out_templates={held_out_templates} is more than the {able} that can be held out"
+        )
+    single = [Template(f"one-{n:02d}", text, n, n // 2, n, n) for n, text in enumerate(_SINGLE)]
+    single_new = [Template(f"one-new-{n}", text, n + 1, n + 2, n + 1, n + 1) for n, text in enumerate(_SINGLE_REWORDED)]
+    several = [Template(f"many-{n:02d}", c, n, n // 2, n, n, o, j) for n, (o, c, j) in enumerate(_SEVERAL)]
+    several_new = [
+        Template(f"many-new-{n}", c, n + 1, n + 2, n + 1, n + 1, o, j) for n, (o, c, j) in enumerate(_SEVERAL_REWORDED)
+    ]
+    k = held_out_templates
+    return Grammar(
+        (tuple(single + single_new[k:]), tuple(several + several_new[k:])),
+        (tuple(single_new[:k]), tuple(several_new[:k])),
+    )
+
+
+def say(template: Template, objects: Sequence[Saying], background: str | None) -> str:
+    """The caption of a template for a meaning."""
+    where = ""
+    if background is not None:
+        where = f" {BEFORE_BACKGROUND[template.before % len(BEFORE_BACKGROUND)]} {BACKGROUNDS[background]} background"
+    clauses = [template.clause.format_map(_slots(template, item, where)) for item in objects]
+    if not template.join:
+        return clauses[0]
+    text = f" {template.join} ".join([", ".join(clauses[:-1]), clauses[-1]])
+    return template.opening + text + where
+
+
+def _slots(template: Template, item: Saying, where: str) -> dict[str, str]:
+    finite, participle = does(item.motion, template.verb, template.way, item.adjective, item.colour_to)
+    adverb = SPEEDS[item.speed][template.speed % len(SPEEDS[item.speed])] if item.speed else ""
+    before = bool(adverb) and " " not in adverb
+    after = f" {adverb}" if adverb else ""
+    return {
+        **(_digit(template, item) if item.noun == "digit" else _shape(item)),
+        "v": finite,
+        "g": participle,
+        "adv": after,
+        "pre": f"{adverb} " if before else "",
+        "post": "" if before else after,
+        "bg": where,
+    }
+
+
+def _shape(item: Saying) -> dict[str, str]:
+    noun = f"{item.size} {item.noun}" if item.size else item.noun
+    whole = f"{item.size} {item.adjective} {item.noun}" if item.size else f"{item.adjective} {item.noun}"
+    return {
+        "a": with_article(whole),
+        "the": f"the {whole}",
+        "one": f"one {whole}",
+        "that": f"{with_article(noun)} that is {item.adjective}",
+        "called": f"{with_article(noun)} coloured {item.adjective}",
+        "noun": noun,
+        "is": item.adjective,
+    }
+
+
+def _digit(template: Template, item: Saying) -> dict[str, str]:
+    name = item.adjective if (template.verb + template.way) % 2 else DIGITS[int(item.adjective)]
+    return {
+        "a": f"a handwritten {name}" if template.speed % 2 else f"a white {name}",
+        "the": f"the digit {name}" if template.speed % 2 else f"the number {name}",
+        "one": f"one handwritten {name}",
+        "that": f"a digit that is {with_article(name)}",
+        "called": f"the white digit {name}",
+        "noun": "digit",
+        "is": with_article(name),
+    }

@@ -1,0 +1,165 @@
+"""Where an object is in each frame: trajectories (F, 4) of x, y, radius in px and angle in degrees, clockwise.
+
+Coordinates run over the canvas [0, resolution), x to the right and y down; the centre of the first pixel is 0.5. Speeds are
+shares of the canvas crossed in the whole clip, so they look alike at any resolution and frame count.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pipeline.synthetic.draw import extents
+
+DIAGONAL = math.sqrt(0.5)
+DIRECTIONS: dict[str, tuple[float, float]] = {
+    "left": (-1.0, 0.0),
+    "right": (1.0, 0.0),
+    "up": (0.0, -1.0),
+    "down": (0.0, 1.0),
+    "up-left": (-DIAGONAL, -DIAGONAL),
+    "up-right": (DIAGONAL, -DIAGONAL),
+    "down-left": (-DIAGONAL, DIAGONAL),
+    "down-right": (DIAGONAL, DIAGONAL),
+}
+AXES: dict[str, int] = {"horizontal": 0, "vertical": 1}
+WITHOUT_SPEED = ("still", "change-colour")
+
+PATH_SHARE = {"slow": 0.211, "normal": 0.352, "fast": 0.516}  # of the canvas, along the path of the clip
+TURN_DEG = {"slow": 110.0, "normal": 180.0, "fast": 270.0}  # in the clip
+GROWTH = {"slow": 1.75, "normal": 2.15, "fast": 2.65}  # last radius over first
+SPEED_JITTER = 0.08  # of the speed, the turn and the logarithm of the growth: the words never overlap
+ZIGZAG_DEG = 55.0  # between a leg and the way forward
+MARGIN_PX = 0.5  # between an object and the edge of the canvas
+
+LEAST_FRAMES = {  # in which a motion can be told: a turn seen, or a turning square not mistaken for another
+    "bounce-horizontal": 6,
+    "bounce-vertical": 6,
+    "zigzag-horizontal": 9,
+    "zigzag-vertical": 9,
+    "rotate-clockwise": 12,
+    "rotate-counterclockwise": 12,
+}
+
+
+def check_frames(motions: tuple[str, ...], frames: int, section: str) -> None:
+    """Raise ValueError where a clip is too short for one of its motions."""
+    for motion in motions:
+        if frames < LEAST_FRAMES.get(motion, 2):
+            raise ValueError(
+                f"{section}.frames={frames} is too short to see {motion}, which needs {LEAST_FRAMES[motion]}; "
+                f"raise it or take {motion} out of {section}.motions"
+            )
+
+
+def jitter(rng: np.random.Generator) -> float:
+    return 1.0 + SPEED_JITTER * rng.uniform(-1.0, 1.0)
+
+
+def unplaced(
+    motion: str,
+    speed: str | None,  # None for a motion that has none
+    radius_px: float,  # for grow and shrink the geometric mean over the clip
+    *,
+    frames: int,
+    resolution: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The trajectory (frames, 4) of an object that starts at (0, 0)."""
+    path = np.zeros((frames, 4))
+    path[:, 2] = radius_px
+    if speed is None:
+        return path
+    progress = np.linspace(0.0, 1.0, frames)
+    if motion.startswith("rotate"):
+        sign = 1.0 if motion == "rotate-clockwise" else -1.0
+        path[:, 3] = sign * TURN_DEG[speed] * jitter(rng) * progress
+    elif motion in ("grow", "shrink"):
+        sign = 1.0 if motion == "grow" else -1.0
+        path[:, 2] *= np.exp(sign * math.log(GROWTH[speed]) * jitter(rng) * (progress - 0.5))
+    else:
+        step_px = PATH_SHARE[speed] * jitter(rng) * resolution / (frames - 1)
+        path[1:, :2] = np.cumsum(step_px * headings(motion, frames - 1, rng), axis=0)
+    return path
+
+
+def headings(motion: str, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """Unit vectors (steps, 2): where each step of a moving object goes. Turns fall on frames, so no step is cut short."""
+    if motion in DIRECTIONS:
+        return np.tile(DIRECTIONS[motion], (steps, 1))
+    kind, _, axis = motion.partition("-")
+    along = AXES[axis]
+    way = np.zeros((steps, 2))
+    if kind == "bounce":
+        leg = int(rng.integers(max(2, round(0.4 * steps)), max(2, round(0.55 * steps)) + 1))
+        way[:, along] = _alternate(steps, leg, rng)
+        return way
+    assert kind == "zigzag", motion
+    leg = max(2, round(steps / 3))
+    way[:, along] = math.cos(math.radians(ZIGZAG_DEG)) * rng.choice((-1.0, 1.0))
+    way[:, 1 - along] = math.sin(math.radians(ZIGZAG_DEG)) * _alternate(steps, leg, rng)
+    return way
+
+
+def _alternate(steps: int, leg: int, rng: np.random.Generator) -> np.ndarray:
+    """+1 and -1 (steps,), changing sign every `leg` steps, from a random point of a leg."""
+    first = int(rng.integers(0, leg))
+    return rng.choice((-1.0, 1.0)) * (1.0 - 2.0 * ((np.arange(steps) + first) // leg % 2))
+
+
+def speed_px(path: np.ndarray) -> float:
+    """Mean px a frame along the path of the centre of (F, 2 or more)."""
+    return float(np.hypot(*np.diff(path[:, :2], axis=0).T).mean())
+
+
+def reach(shape: str, path: np.ndarray) -> np.ndarray:
+    """(F, 4): px from the centre to the object's left, right, top and bottom in each frame."""
+    return path[:, 2:3] * extents(shape, path[:, 3])
+
+
+def start_range(path: np.ndarray, reach_px: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest start (2,), at which the object stays whole on the canvas for the whole path."""
+    low = MARGIN_PX - (path[:, :2] - reach_px[:, 0::2]).min(axis=0)
+    high = resolution - MARGIN_PX - (path[:, :2] + reach_px[:, 1::2]).max(axis=0)
+    return low, high
+
+
+def place(
+    paths: list[np.ndarray],  # (F, 2 or more) each, starting at (0, 0)
+    reaches: list[np.ndarray],  # (F, 4) each
+    resolution: int,
+    rng: np.random.Generator,
+    *,
+    gap_px: float = 1.0,  # kept between objects in every frame
+    tries: int = 512,
+) -> list[np.ndarray] | None:
+    """Start each object at random so that all stay on the canvas and apart; None where no start was found."""
+    starts = []
+    for path, reach_px in zip(paths, reaches, strict=True):
+        low, high = start_range(path, reach_px, resolution)
+        if (low > high).any():
+            return None
+        starts.append(rng.uniform(low, high, (tries if len(paths) > 1 else 1, 2)))
+    apart = np.ones(len(starts[0]), bool)
+    for j in range(len(paths)):
+        for i in range(j):
+            apart &= _apart(i, j, paths, reaches, starts, gap_px)
+    found = np.flatnonzero(apart)
+    if not len(found):
+        return None
+    placed = [path.copy() for path in paths]
+    for path, start in zip(placed, starts, strict=True):
+        path[:, :2] += start[found[0]]
+    return placed
+
+
+def _apart(
+    i: int, j: int, paths: list[np.ndarray], reaches: list[np.ndarray], starts: list[np.ndarray], gap_px: float
+) -> np.ndarray:
+    """(tries,): do the bounding boxes of two objects stay apart in every frame?"""
+    centre_i = starts[i][:, None] + paths[i][None, :, :2]  # (tries, F, 2)
+    centre_j = starts[j][:, None] + paths[j][None, :, :2]
+    before = centre_i + reaches[i][:, 1::2] + gap_px <= centre_j - reaches[j][:, 0::2]
+    after = centre_j + reaches[j][:, 1::2] + gap_px <= centre_i - reaches[i][:, 0::2]
+    return (before | after).any(axis=2).all(axis=1)

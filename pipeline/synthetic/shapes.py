@@ -1,0 +1,286 @@
+"""The shapes set: coloured objects that move as their captions say, with the truth of every frame beside them.
+
+`ShapesSet.row(split, index)` draws one clip from its seed; nothing else is stored or shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.params import ShapesParams
+from pipeline.shards import Row
+from pipeline.synthetic import motion
+from pipeline.synthetic.backgrounds import make_background
+from pipeline.synthetic.draw import RGB, Painted, draw
+from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, say
+from pipeline.synthetic.held_out import Combination, Parting, part
+from pipeline.synthetic.indexed_gif import encode_indexed_gif
+from pipeline.synthetic.plan import clip_seed, pick
+
+SECTION = "shapes"
+RADIUS_SHARE = {"small": 0.097, "medium": 0.144, "large": 0.1875}  # of the canvas
+SIZE_JITTER = 0.08  # of the radius: the words never overlap
+LEAST_RADIUS_PX = 3.0  # below it a square is a circle
+COLOUR_STAGES = 8  # from the first colour to the last
+SEVERAL_SIZES = ("small", "medium")  # large objects leave each other no room to move
+COMPANION_TRIES = 200
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a clip says beside its combination."""
+
+    size: str
+    speed: str | None
+    background: str
+    objects: int
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object to be drawn."""
+
+    shape: str
+    colour: str
+    motion: str
+    size: str
+    speed: str | None
+    colour_to: str = ""
+
+
+@dataclass(frozen=True)
+class ShapesSet:
+    params: ShapesParams
+    parting: Parting
+    grammar: Grammar
+
+    @property
+    def name(self) -> str:
+        return SECTION
+
+    def row(self, split: str, index: int) -> Row:
+        """Clip `index` of a split, the same whatever else is made."""
+        params = self.params
+        seed = clip_seed(params.seed, split, index)
+        rng = np.random.default_rng(seed)
+        pool = self.parting.held_out if split == "held_out" else self.parting.seen
+        combination = pick(pool, params.seed, split, index)
+        option = pick(
+            self._options(combination),
+            params.seed,
+            split,
+            index // len(pool),
+            stream=1 + pool.index(combination),
+        )
+        things, paths = self._scene(combination, option, pool, rng)
+        background = make_background(option.background, _colours(things), params.resolution, rng)
+        paints, objects = _paint(things, paths)
+        drawing = draw(background, objects, paints)
+        templates, captions = self._captions(split, things, option, rng)
+        return Row(
+            key=f"{split}-{index:06d}",
+            split=split,
+            captions=captions,
+            n_frames=params.frames,
+            fps=params.fps,
+            gif=encode_indexed_gif(drawing.indices, drawing.palette, params.fps),
+            source=SECTION,
+            attributes={
+                "set": SECTION,
+                "seed": seed,
+                "background": background.name,
+                "background_colours": [list(tone) for tone in background.tones],
+                "templates": templates,
+                "objects": [_truth(thing, path) for thing, path in zip(things, paths, strict=True)],
+            },
+        )
+
+    def description(self) -> dict[str, Any]:
+        """What set.json publishes, but for the counts."""
+        p = self.params
+        attributes = {
+            "shape": p.shapes,
+            "colour": p.colours,
+            "size": p.sizes,
+            "motion": p.motions,
+            "speed": p.speeds,
+            "background": p.backgrounds,
+            "objects": p.objects,
+        }
+        kinds = sorted({count > 1 for count in p.objects})
+        return {
+            "set": SECTION,
+            "attributes": {name: list(values) for name, values in attributes.items()},
+            "held_out": [list(item) for item in self.parting.held_out],
+            "templates": self.grammar.ids(kinds),
+            "resolution": p.resolution,
+            "frames": p.frames,
+            "fps": p.fps,
+        }
+
+    def _options(self, combination: Combination) -> list[Option]:
+        """Every way to say the rest of a combination's meaning."""
+        p = self.params
+        speeds = (None,) if combination[2] in motion.WITHOUT_SPEED else p.speeds
+        return [
+            Option(size, speed, background, count)
+            for count in p.objects
+            for size in p.sizes
+            if count == 1 or size in SEVERAL_SIZES
+            for speed in speeds
+            for background in p.backgrounds
+        ]
+
+    def _scene(
+        self, combination: Combination, option: Option, pool: tuple[Combination, ...], rng: np.random.Generator
+    ) -> tuple[list[Thing], list[np.ndarray]]:
+        """The objects and their trajectories; companions are drawn anew until all have room."""
+        first = self._thing(combination, option.size, option.speed, rng)
+        for _ in range(COMPANION_TRIES):
+            things = [first]
+            while len(things) < option.objects:
+                things.append(self._companion(things, pool, rng))
+            paths = [self._unplaced(thing, rng) for thing in things]
+            reaches = [motion.reach(thing.shape, path) for thing, path in zip(things, paths, strict=True)]
+            placed = motion.place(paths, reaches, self.params.resolution, rng)
+            if placed is not None:
+                return things, placed
+        raise ValueError(
+            f"{SECTION}: no room for {option.objects} objects beside {option.size} {' '.join(combination)} on "
+            f"{self.params.resolution} px; take smaller sizes or fewer objects"
+        )
+
+    def _thing(self, combination: Combination, size: str, speed: str | None, rng: np.random.Generator) -> Thing:
+        shape, colour, how = combination
+        colour_to = ""
+        if how == "change-colour":
+            others = [name for name in self.params.colours if name != colour]
+            colour_to = others[int(rng.integers(len(others)))]
+        return Thing(shape, colour, how, size, speed, colour_to)
+
+    def _companion(self, things: list[Thing], pool: tuple[Combination, ...], rng: np.random.Generator) -> Thing:
+        """Another object of the same pool, that no caption could confuse with those there."""
+        taken = {(thing.shape, thing.colour) for thing in things}
+        able = [item for item in pool if item[:2] not in taken]
+        combination = able[int(rng.integers(len(able)))]
+        options = [option for option in self._options(combination) if option.objects > 1]
+        option = options[int(rng.integers(len(options)))]
+        return self._thing(combination, option.size, option.speed, rng)
+
+    def _unplaced(self, thing: Thing, rng: np.random.Generator) -> np.ndarray:
+        p = self.params
+        radius_px = RADIUS_SHARE[thing.size] * p.resolution * (1 + SIZE_JITTER * rng.uniform(-1.0, 1.0))
+        return motion.unplaced(thing.motion, thing.speed, radius_px, frames=p.frames, resolution=p.resolution, rng=rng)
+
+    def _captions(
+        self, split: str, things: list[Thing], option: Option, rng: np.random.Generator
+    ) -> tuple[list[str], tuple[str, ...]]:
+        """Template ids and captions of a clip."""
+        several = len(things) > 1
+        templates = (self.grammar.reworded if split == "reworded" else self.grammar.train)[several]
+        count = min(self.params.captions_per_clip, len(templates))
+        chosen = [templates[i] for i in rng.choice(len(templates), count, replace=False)]
+        sayings = [self._saying(thing) for thing in things]
+        background = option.background if len(self.params.backgrounds) > 1 else None
+        return [template.id for template in chosen], tuple(say(template, sayings, background) for template in chosen)
+
+    def _saying(self, thing: Thing) -> Saying:
+        p = self.params
+        sized = len(p.sizes) > 1 and thing.motion not in ("grow", "shrink")  # its size is what changes
+        return Saying(
+            thing.shape,
+            thing.colour,
+            thing.motion,
+            size=thing.size if sized else None,
+            speed=thing.speed if len(p.speeds) > 1 else None,
+            colour_to=thing.colour_to,
+        )
+
+
+def _colours(things: list[Thing]) -> list[str]:
+    return [name for thing in things for name in (thing.colour, thing.colour_to) if name]
+
+
+def _paint(things: list[Thing], paths: list[np.ndarray]) -> tuple[np.ndarray, list[Painted]]:
+    """The paints uint8 (n, 3) of a clip, and which one each object has in each frame."""
+    paints: list[np.ndarray] = []
+    objects = []
+    for thing, path in zip(things, paths, strict=True):
+        stage = np.zeros(len(path), int)
+        colours = np.asarray([RGB[thing.colour]], float)
+        if thing.colour_to:  # the first quarter in one colour, the last in the other
+            share = np.clip(2 * np.linspace(0.0, 1.0, len(path)) - 0.5, 0.0, 1.0)
+            stage = np.rint(share * (COLOUR_STAGES - 1)).astype(int)
+            blend = np.linspace(0.0, 1.0, COLOUR_STAGES)[:, None]
+            colours = (1 - blend) * colours + blend * np.asarray([RGB[thing.colour_to]], float)
+        objects.append(Painted(thing.shape, path, len(paints) + stage))
+        paints.extend(colours)
+    return np.rint(np.stack(paints)).astype(np.uint8), objects
+
+
+def _truth(thing: Thing, path: np.ndarray) -> dict[str, Any]:
+    """An object as published: px of this clip's resolution, degrees clockwise."""
+    truth: dict[str, Any] = {
+        "shape": thing.shape,
+        "colour": thing.colour,
+        "size": thing.size,
+        "motion": thing.motion,
+        "speed": thing.speed,
+        "speed_px": round(motion.speed_px(path), 4),
+        "radius_px": round(float(np.exp(np.log(path[:, 2]).mean())), 3),
+        "trajectory": np.round(path, 3).tolist(),
+    }
+    return {**truth, "colour_to": thing.colour_to} if thing.colour_to else truth
+
+
+def shapes_set(params: ShapesParams) -> ShapesSet:
+    """Check the section and decide what is held out. Raises ValueError, one line, on what cannot be made."""
+    _check(params)
+    every = tuple(
+        (shape, colour, how)
+        for shape in params.shapes
+        for colour in params.colours
+        for how in params.motions
+        if not (shape == "circle" and how.startswith("rotate"))
+    )
+    parting = part(every, params.held_out_share, params.seed, section=SECTION, attributes=("shape", "colour", "motion"))
+    if params.held_out_clips and not parting.held_out:
+        raise ValueError(f"{SECTION}.held_out_share=0.0 holds nothing out; set {SECTION}.held_out_clips to 0 as well")
+    grammar = build_grammar(params.held_out_templates, SECTION)
+    if params.reworded_clips and not params.held_out_templates:
+        raise ValueError(
+            f"{SECTION}.held_out_templates=0 leaves no new wording; set {SECTION}.reworded_clips to 0 as well"
+        )
+    fewest = min(len(grammar.train[count > 1]) for count in params.objects)
+    if params.captions_per_clip > fewest:
+        raise ValueError(
+            f"{SECTION}.captions_per_clip={params.captions_per_clip} is more than the {fewest} train templates"
+        )
+    return ShapesSet(params, parting, grammar)
+
+
+def _check(params: ShapesParams) -> None:
+    motion.check_frames(params.motions, params.frames, SECTION)
+    turns = [how for how in params.motions if how.startswith("rotate")]
+    if turns and params.shapes == ("circle",):
+        raise ValueError(f"{SECTION}.motions has {turns[0]}, but a circle's turn cannot be seen; add another shape")
+    if "change-colour" in params.motions and len(params.colours) < 2:
+        raise ValueError(f"{SECTION}.motions has change-colour, but {SECTION}.colours holds one colour; add another")
+    for size in params.sizes:
+        radius_px = RADIUS_SHARE[size] * params.resolution
+        if radius_px < LEAST_RADIUS_PX:
+            needed = int(np.ceil(LEAST_RADIUS_PX / RADIUS_SHARE[size]))
+            raise ValueError(
+                f"{SECTION}.resolution={params.resolution} is too small a canvas: a {size} object has a radius of "
+                f"{radius_px:.1f} px and needs {LEAST_RADIUS_PX}; take {needed} px or more, or drop {size}"
+            )
+    several = max(params.objects)
+    if several > 1 and not set(params.sizes) & set(SEVERAL_SIZES):
+        raise ValueError(
+            f"{SECTION}.objects={several} needs small or medium in {SECTION}.sizes: large ones have no room"
+        )
+    if len(params.shapes) * len(params.colours) < several:
+        raise ValueError(f"{SECTION}.objects={several} needs as many kinds of shape and colour; add shapes or colours")
