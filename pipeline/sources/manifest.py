@@ -1,0 +1,79 @@
+"""What the download stage leaves in data/raw: the videos' archive, the captions, and manifest.json that names both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.process import write_json
+from pipeline.sources.archive import open_videos
+from pipeline.sources.members import Member
+from pipeline.sources.msrvtt import read_captions
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Paths are relative to the manifest's folder; `captions` equals `videos` where they lie beside the clips."""
+
+    source: str  # sample | kaggle | local
+    origin: dict[str, str]  # where each came from: a slug, a file name, "drawn"
+    videos: str
+    captions: str
+    files: dict[str, dict[str, int | str]]  # relative path -> {"bytes", "sha256"}
+    clips: int
+    captioned_clips: int
+    captions_read: int
+    rejected: int  # members and captions; transcode names each in rejected.csv
+
+
+def describe(folder: Path, *, source: str, origin: dict[str, str], videos: str, captions: str) -> Manifest:
+    """Look into what was fetched, write manifest.json beside it and return it.
+
+    Raises ValueError where there is no clip, no caption, or no clip that has one.
+    """
+    archive = open_videos(folder / videos)
+    if not archive.entries:
+        raise ValueError(f"{origin['videos']}: no video in it{_example(archive.container.members)}")
+    captioned = read_captions(folder / captions)
+    n_both = sum(entry.key in captioned.captions for entry in archive.entries)
+    if n_both == 0:
+        raise ValueError(
+            f"none of the {len(archive.entries)} clips of {origin['videos']} (such as {archive.entries[0].key!r}) has "
+            f"a caption in {origin['captions']} (such as {next(iter(captioned.captions))!r}); the names must agree"
+        )
+    manifest = Manifest(
+        source=source,
+        origin=origin,
+        videos=videos,
+        captions=captions,
+        files={name: _file_facts(folder / name) for name in sorted({videos, captions})},
+        clips=len(archive.entries),
+        captioned_clips=n_both,
+        captions_read=sum(map(len, captioned.captions.values())),
+        rejected=len(archive.rejected) + len(captioned.rejected),
+    )
+    write_json(folder / "manifest.json", asdict(manifest))
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of data/raw. Raises ValueError where there is none."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: no manifest; run `dvc repro download` first")
+    return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _file_facts(path: Path) -> dict[str, int | str]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _example(members: list[Member]) -> str:
+    return f" ({len(members)} files, such as {members[0].name!r})" if members else " (it is empty)"

@@ -1,0 +1,44 @@
+"""Stage `download`: captioned clips from the chosen source into data/raw, as one archive that is never unpacked."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from pipeline.params import load_params
+from pipeline.process import run_stage, write_json
+from pipeline.sources import kaggle, local, sample
+
+log = logging.getLogger("t2v")
+SOURCES = {"sample": sample.fetch, "kaggle": kaggle.fetch, "local": local.fetch}
+
+
+def main(
+    *,
+    params_path: Path = Path("params.yaml"),
+    raw: Path = Path("data/raw"),
+    metrics: Path = Path("metrics/download.json"),
+) -> None:
+    params = load_params(params_path).download
+    started = time.monotonic()
+    partial = raw.with_name(raw.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    manifest = SOURCES[params.source](params, partial)
+    shutil.rmtree(raw, ignore_errors=True)
+    partial.replace(raw)
+    counts = {
+        "clips": manifest.clips,
+        "captioned_clips": manifest.captioned_clips,
+        "captions": manifest.captions_read,
+        "rejected": manifest.rejected,
+        "bytes": sum(int(facts["bytes"]) for facts in manifest.files.values()),
+    }
+    write_json(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
+    log.info("%s from %s: %d clips, %d with captions", raw, manifest.source, manifest.clips, manifest.captioned_clips)
+
+
+if __name__ == "__main__":
+    run_stage(main)
