@@ -1,0 +1,186 @@
+"""What stands out from the background: frames in, one list of blobs over all frames out.
+
+The background is one colour or a pattern of two, taken from the border; a pixel's distance from it (for a pattern, from
+the line between its colours, so that soft edges inside the pattern don't count) says how much foreground it holds.
+Written for generated video: the threshold follows the noise, and specks are kept apart from things.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+MIN_DISTANCE = 40.0  # RGB units: nearer to the background than this is background
+NOISE_FACTOR = 4.0  # and so is what lies within this many standard deviations of its noise
+PATTERN_CONTRAST = 24.0  # RGB units between two background colours that are told apart
+PATTERN_SHARE = 0.04  # of the border, at least, in a pattern's second colour
+RING = 0.08  # of the height: the border that the background is taken from, wider than half a pattern's period
+SEGMENTS = 16  # of the border; a pattern shows in most of them, a thing that touches the border in few
+PATTERN_SEGMENTS = 12
+SEPARATION = 0.55  # of the distance nearby: pixels below it may be a gap between two things
+MIN_AREA = 0.0015  # of the picture; anything smaller is a speck
+IN_PLANE = np.zeros((3, 3, 3), bool)
+IN_PLANE[1] = True  # blobs join within a frame, never across frames
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The background's colours, RGB float (1 or 2, 3), and its noise (standard deviation, RGB units)."""
+
+    colours: np.ndarray
+    noise: float
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """Connected foreground, one entry per blob; `pixels` fields have one entry per foreground pixel."""
+
+    frame: np.ndarray  # (n,)
+    x: np.ndarray  # (n,) centre, px, right
+    y: np.ndarray  # (n,) centre, px, down
+    area: np.ndarray  # (n,) px, soft
+    colour: np.ndarray  # (n, 3) RGB of the core
+    colour_spread: np.ndarray  # (n,) RGB units: standard deviation within the core
+    pixel_blob: np.ndarray  # (m,) index of the blob
+    pixel_x: np.ndarray
+    pixel_y: np.ndarray
+    pixel_alpha: np.ndarray  # (m,) 0 to 1: how much of the pixel is foreground
+    speck_area: float  # px over all frames, in blobs too small to count
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def find_palette(frames: np.ndarray) -> Palette:
+    """The one or two colours of the border ring of uint8 frames (F, H, W, 3)."""
+    pixels = _border(frames).astype(np.float32)  # (F, P, 3), clockwise
+    flat = pixels.reshape(-1, 3)
+    first = _dominant(flat)
+    away = ((flat - first) ** 2).sum(axis=1) > PATTERN_CONTRAST**2
+    colours = [first]
+    if away.mean() > PATTERN_SHARE:
+        second = _dominant(flat[away])
+        if _is_everywhere(((pixels - second) ** 2).sum(axis=-1) < PATTERN_CONTRAST**2):
+            colours.append(second)
+    palette = np.stack(colours)
+    return Palette(palette, _noise(flat, palette))
+
+
+def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
+    """Every connected thing of each frame of uint8 (F, H, W, 3) that is not background.
+
+    Things a pixel apart stay apart: blobs are joined through pixels that are full beside their neighbours, and the soft
+    edge is shared out afterwards.
+    """
+    _, h, w, _ = frames.shape
+    distance = np.pad(background_distance(frames, palette.colours), ((0, 0), (1, 1), (1, 1)))
+    flat = distance.ravel()
+    where = np.flatnonzero(flat > max(MIN_DISTANCE, NOISE_FACTOR * palette.noise))
+    steps = [dy * (w + 2) + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    nearby = np.max([flat[where + step] for step in steps], axis=0, initial=0.0)
+    full = np.zeros(distance.shape, bool)
+    full.ravel()[where[flat[where] > SEPARATION * nearby]] = True
+    labels, n = ndimage.label(full, structure=IN_PLANE)
+    label = _share_out_edges(labels.ravel(), where, steps)
+    where, label = where[label > 0], label[label > 0] - 1
+    sizes = np.bincount(label, minlength=n)
+    kept = sizes >= max(3.0, MIN_AREA * h * w)
+    inside = kept[label]
+    where, label = where[inside], (np.cumsum(kept) - 1)[label[inside]]
+    frame, rest = np.divmod(where, (h + 2) * (w + 2))
+    y, x = np.divmod(rest, w + 2)
+    return _measure(frames, frame, y - 1, x - 1, flat[where], label, int(kept.sum()), float(sizes[~kept].sum()))
+
+
+def _share_out_edges(labels: np.ndarray, where: np.ndarray, steps: list[int]) -> np.ndarray:
+    """Labels of `where`, each unlabelled pixel given a labelled neighbour's, two pixels deep."""
+    for _ in range(2):
+        loose = where[labels[where] == 0]
+        labels[loose] = np.max([labels[loose + step] for step in steps], axis=0, initial=0)
+    return labels[where]
+
+
+def background_distance(frames: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """float32 (F, H, W): RGB distance from the nearest point of the background's colour or colour line."""
+    offset = frames.astype(np.float32) - colours[0]
+    squared = np.einsum("fhwc,fhwc->fhw", offset, offset)
+    if len(colours) == 2:
+        line = (colours[1] - colours[0]).astype(np.float32)
+        length = float(line @ line)
+        along = offset @ line
+        squared -= along.clip(0.0, length) * (2.0 * along - along.clip(0.0, length)) / length
+    return np.sqrt(squared.clip(min=0.0))
+
+
+def _measure(
+    frames: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    far: np.ndarray,  # from the background, RGB units
+    label: np.ndarray,
+    n: int,
+    speck_area: float,
+) -> Blobs:
+    full = np.zeros(n, np.float32)
+    np.maximum.at(full, label, far)
+    core = far > 0.8 * full[label]  # the fullest pixels; their mean is the object's own distance
+    full = _mean(far, core, label, n)
+    alpha = (far / np.maximum(full[label], 1e-6)).clip(max=1.0)
+    area = np.bincount(label, alpha, n)
+    owner = np.zeros(n, np.int64)
+    owner[label] = frame
+    core = alpha > 0.9
+    rgb = frames[frame, y, x].astype(np.float32)
+    colour = np.stack([_mean(rgb[:, c], core, label, n) for c in range(3)], axis=1)
+    spread = np.sqrt(_mean(((rgb - colour[label]) ** 2).sum(axis=1), core, label, n))
+    return Blobs(
+        frame=owner,
+        x=np.bincount(label, alpha * x, n) / np.maximum(area, 1e-6),
+        y=np.bincount(label, alpha * y, n) / np.maximum(area, 1e-6),
+        area=area,
+        colour=colour,
+        colour_spread=spread,
+        pixel_blob=label,
+        pixel_x=x.astype(np.float32),
+        pixel_y=y.astype(np.float32),
+        pixel_alpha=alpha.astype(np.float32),
+        speck_area=speck_area,
+    )
+
+
+def _mean(values: np.ndarray, chosen: np.ndarray, label: np.ndarray, n: int) -> np.ndarray:
+    count = np.bincount(label[chosen], minlength=n)
+    return np.bincount(label[chosen], values[chosen], n) / np.maximum(count, 1)
+
+
+def _dominant(flat: np.ndarray) -> np.ndarray:
+    """The most frequent colour of (N, 3), by a coarse histogram and then the mean of what lies near its peak."""
+    bins = (flat // 16).astype(np.int64) @ np.array([256, 16, 1])
+    peak = np.bincount(bins, minlength=4096).argmax()
+    centre = flat[bins == peak].mean(axis=0)
+    near = np.linalg.norm(flat - centre, axis=1) < PATTERN_CONTRAST
+    return flat[near].mean(axis=0)
+
+
+def _border(frames: np.ndarray) -> np.ndarray:
+    """uint8 (F, P, 3): the border's pixels side by side, top, bottom, left, right, each side in order."""
+    n_frames, h, _, _ = frames.shape
+    ring = max(1, round(RING * h))
+    top, bottom = frames[:, :ring].swapaxes(1, 2), frames[:, -ring:].swapaxes(1, 2)
+    sides = (top, bottom, frames[:, :, :ring], frames[:, :, -ring:])
+    return np.concatenate([side.reshape(n_frames, -1, 3) for side in sides], axis=1)
+
+
+def _is_everywhere(hits: np.ndarray) -> bool:
+    """Does the second colour (F, P) show in most parts of the border, as a pattern does?"""
+    still = hits.mean(axis=0) > 0.5
+    return sum(bool(part.mean() > PATTERN_SHARE) for part in np.array_split(still, SEGMENTS)) >= PATTERN_SEGMENTS
+
+
+def _noise(flat: np.ndarray, palette: np.ndarray) -> float:
+    """Standard deviation about the nearest background colour, from the median so that things don't count."""
+    nearest = np.min([((flat - colour) ** 2).sum(axis=1) for colour in palette], axis=0)
+    return float(np.sqrt(np.median(nearest)))
