@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from pipeline.params import SyntheticParams
 from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, DIGITS, SPEEDS, does, with_article
 
 
@@ -38,9 +41,9 @@ class Saying:
     colour_to: str = ""
 
 
-# {a} a red circle · {the} · {one} · {that} a circle that is red · {called} a circle coloured red · {noun} circle · {is} red
-# {v} moves left · {g} moving left · {adv} slowly, after · {pre} slowly, before where it is one word, {post} after where not
-# {bg} on a striped background
+# {a} a red circle · {the} · {one} · {that} a circle that is red · {called} a circle coloured red
+# {noun} circle · {is} red · {v} moves left · {g} moving left · {bg} on a striped background
+# {adv} slowly, after the verb · {pre} slowly, before it, if it is one word · {post} after it, if it is not
 _SINGLE = (
     "{a} {v}{adv}{bg}",
     "{the} {v}{adv}{bg}",
@@ -118,32 +121,43 @@ class Grammar:
     train: tuple[tuple[Template, ...], tuple[Template, ...]]
     reworded: tuple[tuple[Template, ...], tuple[Template, ...]]
 
-    def ids(self, kinds: Sequence[bool]) -> dict[str, list[str]]:
-        """Ids by split, of the templates for one object (False), several (True)."""
+    def ids(self) -> dict[str, list[str]]:
+        """Template ids by split."""
         return {
-            "train": [template.id for kind in kinds for template in self.train[kind]],
-            "reworded": [template.id for kind in kinds for template in self.reworded[kind]],
+            "train": [template.id for kind in self.train for template in kind],
+            "reworded": [template.id for kind in self.reworded for template in kind],
         }
 
 
-def build_grammar(held_out_templates: int, section: str) -> Grammar:
-    """Hold out the first `held_out_templates` of those that can be; the others join train."""
-    able = min(len(_SINGLE_REWORDED), len(_SEVERAL_REWORDED))
-    if held_out_templates > able:
-        raise ValueError(
-            f"{section}.held_out_templates={held_out_templates} is more than the {able} that can be held out"
-        )
-    single = [Template(f"one-{n:02d}", text, n, n // 2, n, n) for n, text in enumerate(_SINGLE)]
-    single_new = [Template(f"one-new-{n}", text, n + 1, n + 2, n + 1, n + 1) for n, text in enumerate(_SINGLE_REWORDED)]
-    several = [Template(f"many-{n:02d}", c, n, n // 2, n, n, o, j) for n, (o, c, j) in enumerate(_SEVERAL)]
-    several_new = [
-        Template(f"many-new-{n}", c, n + 1, n + 2, n + 1, n + 1, o, j) for n, (o, c, j) in enumerate(_SEVERAL_REWORDED)
-    ]
-    k = held_out_templates
-    return Grammar(
-        (tuple(single + single_new[k:]), tuple(several + several_new[k:])),
-        (tuple(single_new[:k]), tuple(several_new[:k])),
+def build_grammar(params: SyntheticParams, objects: Sequence[int], section: str) -> Grammar:
+    """Hold out the first `held_out_templates` of those that can be; the others join train. Raises ValueError."""
+    k = params.held_out_templates
+    one = _templates("one", [("", clause, "") for clause in _SINGLE], 0)
+    one_new = _templates("one-new", [("", clause, "") for clause in _SINGLE_REWORDED], 1)
+    many, many_new = _templates("many", _SEVERAL, 0), _templates("many-new", _SEVERAL_REWORDED, 1)
+    if k > len(one_new):
+        raise ValueError(f"{section}.held_out_templates={k} is more than the {len(one_new)} there are")
+    if params.reworded_clips and not k:
+        raise ValueError(f"{section}.held_out_templates=0 rewords nothing; set {section}.reworded_clips to 0 as well")
+    train = (one + one_new[k:] if 1 in objects else (), many + many_new[k:] if max(objects) > 1 else ())
+    fewest = min(len(templates) for templates in train if templates)
+    if params.captions_per_clip > fewest:
+        raise ValueError(f"{section}.captions_per_clip={params.captions_per_clip} exceeds the {fewest} train templates")
+    return Grammar(train, (one_new[:k] if 1 in objects else (), many_new[:k] if max(objects) > 1 else ()))
+
+
+def _templates(name: str, forms: Sequence[tuple[str, str, str]], shift: int) -> tuple[Template, ...]:
+    """Sentence forms with their choice of words; `shift` gives another choice."""
+    return tuple(
+        Template(f"{name}-{n:02d}", clause, n + shift, n // 2 + 2 * shift, n + shift, n + shift, opening, join)
+        for n, (opening, clause, join) in enumerate(forms)
     )
+
+
+def choose(grammar: Grammar, split: str, several: bool, count: int, rng: np.random.Generator) -> list[Template]:
+    """`count` different templates for a clip, or as many as its split has."""
+    templates = (grammar.reworded if split == "reworded" else grammar.train)[several]
+    return [templates[i] for i in rng.choice(len(templates), min(count, len(templates)), replace=False)]
 
 
 def say(template: Template, objects: Sequence[Saying], background: str | None) -> str:

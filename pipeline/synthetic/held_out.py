@@ -13,6 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
+from pipeline.params import SyntheticParams
+
 LEAST_SEEN = 2  # combinations that each value keeps in train, once anything is held out
 
 Combination = tuple[str, ...]
@@ -28,20 +30,22 @@ class Parting:
 
 def part(
     every: Sequence[Combination],
-    share: float,
-    seed: int,
+    params: SyntheticParams,
     *,
     section: str,  # of params.yaml, for the error
     attributes: Sequence[str],  # what each place of a combination is
 ) -> Parting:
-    """Hold out `share` of `every`. Raises ValueError where that would starve a value of train."""
+    """Hold out `held_out_share` of `every`. Raises ValueError where that would starve a value of train."""
+    share = params.held_out_share
     wanted = round(share * len(every))
     if share > 0 and wanted == 0:
         raise ValueError(
             f"{section}.held_out_share={share} of {len(every)} combinations is less than one; "
             "raise it, add values, or set it to 0.0"
         )
-    order = np.random.default_rng([seed, 1]).permutation(len(every))
+    if params.held_out_clips and not wanted:
+        raise ValueError(f"{section}.held_out_share=0.0 holds nothing out; set {section}.held_out_clips to 0 as well")
+    order = np.random.default_rng([params.seed, 1]).permutation(len(every))
     left = [every[i] for i in order]
     totals = Counter((place, value) for item in every for place, value in enumerate(item))
     lost: Counter[tuple[int, str]] = Counter()
@@ -87,6 +91,6 @@ def _starved(
     place, value = next(key for key in sorted(totals) if not _spare(totals, lost, key))
     kept = totals[place, value] - lost[place, value]
     return (
-        f"{section}.held_out_share={share} starves {attributes[place]} {value!r}: after {held} held-out combinations it "
-        f"has {kept} left and needs {LEAST_SEEN} in train; lower the share (0.0: none) or add values"
+        f"{section}.held_out_share={share} starves {attributes[place]} {value!r}: after {held} held-out combinations "
+        f"it has {kept} left and needs {LEAST_SEEN} in train; lower the share (0.0: none) or add values"
     )

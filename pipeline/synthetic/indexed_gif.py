@@ -1,4 +1,4 @@
-"""GIF bytes of a clip drawn as palette indices: one palette for all frames, each frame only where it differs from the last.
+"""GIF bytes of a clip drawn as palette indices: one palette for all, each frame only where it differs from the last.
 
 Frames come back exactly, and equal frames stay frames of their own (one repeated pixel).
 """

@@ -1,7 +1,7 @@
 """Where an object is in each frame: trajectories (F, 4) of x, y, radius in px and angle in degrees, clockwise.
 
-Coordinates run over the canvas [0, resolution), x to the right and y down; the centre of the first pixel is 0.5. Speeds are
-shares of the canvas crossed in the whole clip, so they look alike at any resolution and frame count.
+Coordinates run over the canvas [0, resolution), x to the right and y down; the centre of the first pixel is 0.5.
+Speeds are shares of the canvas crossed in the whole clip, so they look alike at any resolution and frame count.
 """
 
 from __future__ import annotations
@@ -80,12 +80,19 @@ def unplaced(
         path[:, 2] *= np.exp(sign * math.log(GROWTH[speed]) * jitter(rng) * (progress - 0.5))
     else:
         step_px = PATH_SHARE[speed] * jitter(rng) * resolution / (frames - 1)
-        path[1:, :2] = np.cumsum(step_px * headings(motion, frames - 1, rng), axis=0)
+        path[:, :2] = walk(motion, step_px, frames - 1, rng)
+    return path
+
+
+def walk(motion: str, step_px: float, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """Where a moving object's centre is (steps + 1, 2), from (0, 0), by steps of equal length."""
+    path = np.zeros((steps + 1, 2))
+    path[1:] = np.cumsum(step_px * headings(motion, steps, rng), axis=0)
     return path
 
 
 def headings(motion: str, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Unit vectors (steps, 2): where each step of a moving object goes. Turns fall on frames, so no step is cut short."""
+    """Unit vectors (steps, 2): where each step goes. Turns fall on frames, so no step is cut short."""
     if motion in DIRECTIONS:
         return np.tile(DIRECTIONS[motion], (steps, 1))
     kind, _, axis = motion.partition("-")

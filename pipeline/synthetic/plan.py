@@ -1,4 +1,4 @@
-"""Which meaning clip `index` of a split has: round after round over all combinations, each round in its own seeded order.
+"""Which meaning clip `index` of a split has: round after round over all combinations, each in its own seeded order.
 
 So combinations have equally many clips (give or take one) and a clip never depends on how many others are made.
 """

@@ -15,7 +15,7 @@ from pipeline.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
 from pipeline.synthetic.draw import RGB, Painted, draw
-from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, say
+from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say
 from pipeline.synthetic.held_out import Combination, Parting, part
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
 from pipeline.synthetic.plan import clip_seed, pick
@@ -110,12 +110,11 @@ class ShapesSet:
             "background": p.backgrounds,
             "objects": p.objects,
         }
-        kinds = sorted({count > 1 for count in p.objects})
         return {
             "set": SECTION,
             "attributes": {name: list(values) for name, values in attributes.items()},
             "held_out": [list(item) for item in self.parting.held_out],
-            "templates": self.grammar.ids(kinds),
+            "templates": self.grammar.ids(),
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,
@@ -179,13 +178,12 @@ class ShapesSet:
         self, split: str, things: list[Thing], option: Option, rng: np.random.Generator
     ) -> tuple[list[str], tuple[str, ...]]:
         """Template ids and captions of a clip."""
-        several = len(things) > 1
-        templates = (self.grammar.reworded if split == "reworded" else self.grammar.train)[several]
-        count = min(self.params.captions_per_clip, len(templates))
-        chosen = [templates[i] for i in rng.choice(len(templates), count, replace=False)]
+        templates = choose(self.grammar, split, len(things) > 1, self.params.captions_per_clip, rng)
         sayings = [self._saying(thing) for thing in things]
         background = option.background if len(self.params.backgrounds) > 1 else None
-        return [template.id for template in chosen], tuple(say(template, sayings, background) for template in chosen)
+        return [template.id for template in templates], tuple(
+            say(template, sayings, background) for template in templates
+        )
 
     def _saying(self, thing: Thing) -> Saying:
         p = self.params
@@ -246,20 +244,8 @@ def shapes_set(params: ShapesParams) -> ShapesSet:
         for how in params.motions
         if not (shape == "circle" and how.startswith("rotate"))
     )
-    parting = part(every, params.held_out_share, params.seed, section=SECTION, attributes=("shape", "colour", "motion"))
-    if params.held_out_clips and not parting.held_out:
-        raise ValueError(f"{SECTION}.held_out_share=0.0 holds nothing out; set {SECTION}.held_out_clips to 0 as well")
-    grammar = build_grammar(params.held_out_templates, SECTION)
-    if params.reworded_clips and not params.held_out_templates:
-        raise ValueError(
-            f"{SECTION}.held_out_templates=0 leaves no new wording; set {SECTION}.reworded_clips to 0 as well"
-        )
-    fewest = min(len(grammar.train[count > 1]) for count in params.objects)
-    if params.captions_per_clip > fewest:
-        raise ValueError(
-            f"{SECTION}.captions_per_clip={params.captions_per_clip} is more than the {fewest} train templates"
-        )
-    return ShapesSet(params, parting, grammar)
+    parting = part(every, params, section=SECTION, attributes=("shape", "colour", "motion"))
+    return ShapesSet(params, parting, build_grammar(params, params.objects, SECTION))
 
 
 def _check(params: ShapesParams) -> None:

@@ -1,7 +1,7 @@
 """The words for each attribute value, in several forms, all plain English.
 
-Every list is cut the same way by the templates of grammar.py: a template takes one fixed entry of each, so that a caption
-depends on its template and meaning alone.
+Every list is cut the same way by the templates of grammar.py: a template takes one fixed entry of each, so that a
+caption depends on its template and meaning alone.
 """
 
 from __future__ import annotations
