@@ -17,6 +17,7 @@ NOISE_FACTOR = 4.0  # and so is what lies within this many standard deviations o
 PATTERN_CONTRAST = 24.0  # RGB units between two background colours that are told apart
 PATTERN_SHARE = 0.04  # of the border, at least, in a pattern's second colour
 RING = 0.08  # of the height: the border that the background is taken from, wider than half a pattern's period
+LOOKS = 4  # frames that the border is taken from, evenly over the clip
 SEGMENTS = 16  # of the border; a pattern shows in most of them, a thing that touches the border in few
 PATTERN_SEGMENTS = 12
 SEPARATION = 0.55  # of the distance nearby: pixels below it may be a gap between two things
@@ -55,7 +56,8 @@ class Blobs:
 
 def find_palette(frames: np.ndarray) -> Palette:
     """The one or two colours of the border ring of uint8 frames (F, H, W, 3)."""
-    pixels = _border(frames).astype(np.float32)  # (F, P, 3), clockwise
+    chosen = frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]
+    pixels = _border(chosen).astype(np.float32)  # (LOOKS, P, 3)
     flat = pixels.reshape(-1, 3)
     first = _dominant(flat)
     away = ((flat - first) ** 2).sum(axis=1) > PATTERN_CONTRAST**2
@@ -79,7 +81,7 @@ def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
     flat = distance.ravel()
     where = np.flatnonzero(flat > max(MIN_DISTANCE, NOISE_FACTOR * palette.noise))
     steps = [dy * (w + 2) + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
-    nearby = np.max([flat[where + step] for step in steps], axis=0, initial=0.0)
+    nearby = _highest_neighbour(flat, where, steps)
     full = np.zeros(distance.shape, bool)
     full.ravel()[where[flat[where] > SEPARATION * nearby]] = True
     labels, n = ndimage.label(full, structure=IN_PLANE)
@@ -98,20 +100,32 @@ def _share_out_edges(labels: np.ndarray, where: np.ndarray, steps: list[int]) ->
     """Labels of `where`, each unlabelled pixel given a labelled neighbour's, two pixels deep."""
     for _ in range(2):
         loose = where[labels[where] == 0]
-        labels[loose] = np.max([labels[loose + step] for step in steps], axis=0, initial=0)
+        labels[loose] = _highest_neighbour(labels, loose, steps)
     return labels[where]
+
+
+def _highest_neighbour(values: np.ndarray, where: np.ndarray, steps: list[int]) -> np.ndarray:
+    highest = values[where + steps[0]]
+    for step in steps[1:]:
+        np.maximum(highest, values[where + step], out=highest)
+    return highest
 
 
 def background_distance(frames: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """float32 (F, H, W): RGB distance from the nearest point of the background's colour or colour line."""
-    offset = frames.astype(np.float32) - colours[0]
-    squared = np.einsum("fhwc,fhwc->fhw", offset, offset)
+    first = colours[0].astype(np.float32)
+    planes = [frames[..., c].astype(np.float32) - first[c] for c in range(3)]
+    squared = planes[0] * planes[0]
+    squared += planes[1] * planes[1]
+    squared += planes[2] * planes[2]
     if len(colours) == 2:
         line = (colours[1] - colours[0]).astype(np.float32)
         length = float(line @ line)
-        along = offset @ line
-        squared -= along.clip(0.0, length) * (2.0 * along - along.clip(0.0, length)) / length
-    return np.sqrt(squared.clip(min=0.0))
+        along = planes[0] * line[0] + planes[1] * line[1] + planes[2] * line[2]
+        on_line = along.clip(0.0, length)
+        squared -= on_line * (2.0 * along - on_line) / length
+        np.maximum(squared, 0.0, out=squared)
+    return np.sqrt(squared, out=squared)
 
 
 def _measure(

@@ -1,7 +1,7 @@
 """The name of a motion and its speed, from a thing's trajectory.
 
-Lengths are shares of the picture's height over the whole clip, so neither resolution nor frame count matters. Limits lie
-between what the generators draw, with room for a hand that is not quite steady; in between the answer is "unclear".
+Lengths are shares of the picture's height over the whole clip, so neither resolution nor frame count matters. Limits
+lie between what the generators draw, with room for a hand that is not quite steady; else the answer is "unclear".
 """
 
 from __future__ import annotations

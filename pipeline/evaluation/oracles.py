@@ -1,4 +1,4 @@
-"""Read a shapes clip: what is in the frames, or "unclear". No network, no training: every answer can be followed by hand.
+"""Read a shapes clip: what is in the frames, or "unclear". No network, no training: answers can be followed by hand.
 
 `read_shapes` never sees a caption; `score` compares a reading with the attributes that a caption was written from.
 """
