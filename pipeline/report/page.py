@@ -1,0 +1,256 @@
+"""The report: one HTML file with everything inside, for a run or for two runs side by side.
+
+Template, style and script are files beside this one; clips go in as film strips, charts as SVG. Nothing is loaded from
+anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.params import ReportParams
+from pipeline.report import sections
+from pipeline.report.gather import ModelResult, Run
+from pipeline.report.strips import Strip, film_strip, sheet_uri
+from pipeline.shards import Row, read_rows
+
+HERE = Path(__file__).parent
+SHEET_CLIPS = 8
+SHEET_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Take:
+    """One playing clip. `right` is None where nothing was asked or read."""
+
+    strip: Strip
+    alt: str
+    caption: str
+    right: bool | None
+    wrong: str
+    reading: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Column:
+    label: str
+    colour: int
+    clips: list[Take]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    caption: str
+    real: Take | None
+    columns: list[Column]
+    failures: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    id: str
+    name: str
+    about: str
+    tag: str
+    prompts: list[Prompt]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    label: str
+    about: str
+    clips: list[Take]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    name: str
+    about: str
+    uri: str
+    captions: list[str]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+def write_page(path: Path, runs: Sequence[Run], report: ReportParams, sheets: Sequence[Sheet] = ()) -> None:
+    """Write the page of one run, or of two beside each other."""
+    models = [model for run in runs for model in run.models]
+    kinds = sample_kinds(models, report)
+    context = {
+        **_overview(runs, models),
+        "kinds": kinds,
+        "failures": list(galleries(models, report.prompts)),
+        "accuracy": sections.accuracy(models),
+        "distances": sections.distance_rows(models),
+        "notes": sections.notes(models),
+        "curves": sections.curve_charts(models),
+        "learning": sections.learning_charts(models),
+        "ladder": ladder(runs[-1].ladder),
+        "sheets": sheets,
+        "changes": sections.changes(runs[0], runs[1] if len(runs) > 1 else None),
+        "stages": sections.stage_lines(runs),
+        "all_params": yaml.safe_dump(runs[-1].params, sort_keys=False),
+        "max_frames": max([clip.strip.frames for clip in _takes(kinds)], default=1),
+    }
+    context["sections"] = [(id_, name) for id_, name, shown in _contents(context) if shown]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment().get_template("page.html").render(context), encoding="utf-8")
+
+
+def environment() -> Environment:
+    """Jinja with the page's filters; everything is escaped."""
+    made = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["shown"] = shown
+    made.filters["words"] = lambda key: str(key).replace("_", " ").replace(".", " ").capitalize()
+    made.filters["value"] = lambda value: "–" if value is None else yaml.safe_dump(value).strip().removesuffix("\n...")
+    made.filters["plain"] = lambda value: shown(value, "plain") if isinstance(value, int | float) else str(value)
+    return made
+
+
+def shown(value: Any, style: str) -> str:
+    """A number as the page writes it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if style == "percent":
+        return f"{value:.1%}".replace("%", "\u202f%")
+    if style == "bare":
+        return f"{100 * value:.1f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if style == "plain" else f"{value:.3g}"
+
+
+def _overview(runs: Sequence[Run], models: Sequence[ModelResult]) -> dict[str, Any]:
+    run = runs[-1]
+    revisions = dict.fromkeys(str(model.card.get("git_revision") or "")[:10] for model in models)
+    facts = [f"Trained and judged on {run.dataset.replace('_', ' ')}", *(f"code {name}" for name in revisions if name)]
+    if len(runs) > 1:
+        facts = [f"{runs[0].name} beside {runs[1].name}", run.dataset.replace("_", " ")]
+    return {
+        "title": "Text to video: " + (" and ".join(each.name for each in runs) if len(runs) > 1 else run.dataset),
+        "eyebrow": " · ".join(facts),
+        "headline": sections.headline(run, len(runs) > 1),
+        "statements": sections.statements(models),
+        "tiles": sections.TILES,
+        "models": models,
+        "overview_chart": sections.overview_chart(models),
+        "overview_note": "Bars are 95 % intervals. Dashed marks: what real clips score (right), and what the first "
+        "model's clips score when they are judged against other captions (left).",
+        "verdict_note": "A judge reads shape, colour and motion from the pixels; what it read is in the tooltip."
+        if any("seen.joint" in model.metrics for model in models)
+        else "",
+        "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        "js": Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    }
+
+
+def _contents(context: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    yield "overview", "Overview", True
+    yield "samples", "Samples", context["kinds"]
+    yield "failures", "Failures", context["failures"]
+    yield "accuracy", "Accuracy", context["accuracy"]
+    yield "distances", "Distances", True
+    yield "sampling", "Guidance", context["curves"]
+    yield "training", "Training", context["learning"]
+    yield "judge", "Judge", context["ladder"]
+    yield "data", "Data", context["sheets"]
+    yield "run", "Run", True
+
+
+def sample_kinds(models: Sequence[ModelResult], report: ReportParams) -> list[Kind]:
+    """Prompts by kind; each with its real clip and every model's takes."""
+    kinds = []
+    for kind, name in sections.KINDS.items():
+        indices = sorted({row.attributes["index"] for model in models for row in _showcase(model, kind)})
+        prompts = [_prompt(models, kind, index, report.seeds) for index in indices[: report.prompts]]
+        if prompts:
+            kinds.append(Kind(kind, name, sections.KIND_ABOUT[kind], name.lower(), prompts))
+    return kinds
+
+
+def _showcase(model: ModelResult, kind: str) -> list[Row]:
+    return [row for row in model.samples if row.attributes["kind"] == kind and row.attributes["showcase"]]
+
+
+def _prompt(models: Sequence[ModelResult], kind: str, index: int, seeds: int) -> Prompt:
+    columns, real, caption = [], None, ""
+    for colour, model in enumerate(models):
+        rows = [row for row in _showcase(model, kind) if row.attributes["index"] == index]
+        real = real or next((take(row) for row in rows if row.attributes["role"] == "real"), None)
+        caption = caption or next((row.captions[0] for row in rows), "")
+        clips = [take(row, model.label) for row in rows if row.attributes["role"] == "model"][:seeds]
+        columns.append(Column(model.label, colour, clips))
+    failures = sum(clip.right is False for column in columns for clip in column.clips)
+    return Prompt(caption, real, columns, failures)
+
+
+def take(row: Row, label: str = "Real clip") -> Take:
+    """A stored sample as it plays."""
+    facts = row.attributes
+    wrong = ", ".join(key.replace("_", " ") for key in facts.get("wrong", ()))
+    reading = ", ".join(f"{key} {value}" for key, value in facts.get("reading", {}).items())
+    verdict = {True: ", judged right", False: f", judged wrong: {wrong}", None: ""}[facts.get("right")]
+    return Take(
+        strip=film_strip(row.frames(), row.fps),
+        alt=f"{label}: {row.captions[0]}{verdict}",
+        caption=row.captions[0],
+        right=facts.get("right") if facts["role"] == "model" else None,
+        wrong=wrong,
+        reading=f"read as: {reading}" if reading else "",
+        note=f"seed {facts['seed']}" if facts["role"] == "model" else "",
+    )
+
+
+def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
+    """Each model's first failures outside the showcase, by kind of prompt."""
+    for model in models:
+        for kind, name in sections.KINDS.items():
+            rows = [
+                row
+                for row in model.samples
+                if row.attributes["kind"] == kind and not row.attributes["showcase"] and not row.attributes["right"]
+            ]
+            total, n = (model.metrics.get(f"{kind}.{key}") for key in ("failures", "clips"))
+            about = f"{total} of {n} clips fail" if total is not None else ""
+            if rows:
+                clips = [take(row, model.label) for row in rows[:limit]]
+                yield Gallery(f"{model.label}, {name.lower()}", about, clips)
+
+
+def _takes(kinds: Iterable[Kind]) -> Iterator[Take]:
+    for kind in kinds:
+        for prompt in kind.prompts:
+            yield from ([prompt.real] if prompt.real else [])
+            for column in prompt.columns:
+                yield from column.clips
+
+
+def ladder(tree: Any) -> Ladder | None:
+    """The judge's corruption ladder as a table; None where the judge left none."""
+    rows = tree.get("rungs", tree.get("rows")) if isinstance(tree, dict) else tree
+    if not rows:
+        return None
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return Ladder(columns, [[row.get(key, "–") for key in columns] for row in rows])
+
+
+def contact_sheets(shards: Path, names: Iterable[str]) -> Iterator[Sheet]:
+    """The first clips of each set's first split."""
+    for name in names:
+        rows = list(read_rows(shards / name, limit=SHEET_CLIPS))
+        clips = [row.frames() for row in rows]
+        about = f"{rows[0].n_frames} frames at {rows[0].fps:g} fps, {clips[0].shape[1]} px"
+        captions = [row.captions[0] for row in rows]
+        yield Sheet(name.replace("_", " ").capitalize(), about, sheet_uri(clips, SHEET_FRAMES), captions)
