@@ -94,6 +94,20 @@ def test_order_of_convergence(
     assert all(abs(slope - order) < 0.25 for slope in slopes), (errors, slopes)
 
 
+@pytest.mark.parametrize("sample", [sample_heun, sample_dpmpp_2m], ids=["heun", "dpmpp_2m"])
+def test_uneven_steps_keep_the_order(sample: Callable[..., Tensor]) -> None:
+    """A multistep sampler has to know how long its last step was: here every other one is four times as long."""
+    denoise, z = gaussian("flow"), seeded_noise([0], (64,)).double()
+    errors = []
+    for steps in (100, 200, 400):
+        lengths = torch.tensor([1.0, 4.0], dtype=torch.float64).repeat(steps // 2)
+        passed = torch.cat([torch.zeros(1, dtype=torch.float64), lengths.cumsum(0) / lengths.sum()])
+        made = sample(denoise, denoise.at(0.9, z), 0.9 - 0.8 * passed, generator=[])
+        errors.append(float((made - denoise.at(float(0.9 - 0.8 * passed[-1]), z)).norm()))
+    slopes = [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
+    assert all(abs(slope - 2) < 0.2 for slope in slopes), (errors, slopes)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_have_the_mean_and_variance_of_the_data(name: str, schedule: str) -> None:
@@ -222,6 +236,20 @@ def test_interpolation_goes_from_one_clip_to_the_other() -> None:
     assert levels[0] < -0.2 < levels[1] < 0.2 < levels[2]
     assert torch.equal(between([0.5]), between([0.5, 0.1])[:1])
     assert not torch.equal(between([0.5]), between([0.5], seeds=[4]))
+
+
+def test_interpolation_denoises_from_its_t() -> None:
+    asked: list[float] = []
+
+    def network(x: Tensor, t: Tensor, text: object, drop_text: Tensor | None = None) -> Tensor:
+        asked.append(float(t))
+        return x
+
+    clip = torch.zeros(1, 1, 2, 4, 4)
+    chosen = {"weights": [0.5], "t": 0.6, "seeds": [0]}
+    interpolate_clips(network, Diffusion(PARAMS.diffusion), None, clip, clip, sampling(), **chosen)
+    assert asked[0] == pytest.approx(0.6)
+    assert asked == sorted(asked, reverse=True)
 
 
 @pytest.mark.parametrize(
