@@ -166,6 +166,7 @@ class UnetParams(Section):
     patch: Positive
     patch_frames: Positive
     blocks_per_level: Positive
+    final_block: bool
     block_type: Literal["resnet", "convnext"]
     attn_heads: Positive
     attn_dim_head: Positive
@@ -262,18 +263,26 @@ class TrainGanParams(Section):
     steps: Positive
     batch_size: Annotated[int, Field(ge=2)]
     lr: PositiveFloat
+    lr_discriminator: PositiveFloat
     betas: Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
     loss: Literal["hinge", "bce"]
     r1_weight: NonNegativeFloat
     r1_every: Positive
+    contrast_weight: NonNegativeFloat
+    mismatch: bool
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     text: Literal["words", "encoder"]
     word_dim: Positive
+    word_window: Positive
     noise_dim: Positive
     motion_dim: Positive
+    code_dim: Annotated[int, Field(ge=2)]
     base_dim: Positive
+    sprites: Positive
     discriminator_dim: Positive
-    mismatch: bool
+    judged_frames: Positive
+    clip_resolution: Annotated[int, Field(ge=8)]
+    ram_budget_gb: PositiveFloat
     checkpoint_every: Positive
     sample_every: Positive
     num_sample_rows: Positive

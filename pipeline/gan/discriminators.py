@@ -1,0 +1,95 @@
+"""The GAN's judges: one of single frames, one of whole clips, both told the caption.
+
+The frame judge sees a few frames of each clip at full resolution; the clip judge sees every frame, small and stacked as
+channels, so that a displacement is one convolution away. Each adds a projection of the caption to its logit
+(arXiv:1802.05637); together they also embed the clip beside its caption, for the contrastive loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from pipeline.gan.words import text_reader
+from pipeline.params import TrainGanParams
+
+LAST_GRID = 4  # px, where a judge flattens: what is where stays known
+FEATURES = 128
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judges made of clips: (B, k, D) of k frames, (B, D) of the clip."""
+
+    frames: Tensor
+    clip: Tensor
+
+
+def shrinking(channels: int, dim: int, resolution: int) -> nn.Sequential:
+    """(B, channels, R, R) to (B, FEATURES): strided convolutions down to 4x4, then flat."""
+    times = max(1, round(math.log2(resolution / LAST_GRID)))
+    dims = [channels, *(dim * min(2**level, 4) for level in range(times))]
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(dims):
+        layers += [nn.Conv2d(wide, narrow, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    grid = resolution >> times
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(dims[-1] * grid * grid, FEATURES), nn.LeakyReLU(0.2))
+
+
+class Discriminator(nn.Module):
+    """Both judges and their reading of the caption."""
+
+    def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
+        super().__init__()
+        self.clip_resolution = min(params.clip_resolution, params.resolution)
+        self.frame_judge = shrinking(params.channels, params.discriminator_dim, params.resolution)
+        clip_dim = params.discriminator_dim * 2
+        self.clip_judge = shrinking(params.channels * params.frames, clip_dim, self.clip_resolution)
+        self.frame_logit = nn.Linear(FEATURES, 1)
+        self.clip_logit = nn.Linear(FEATURES, 1)
+        self.embed = nn.Linear(2 * FEATURES, FEATURES)
+        self.reader = text_reader(params, words, encoder_width)
+        self.text = nn.Sequential(nn.LayerNorm(self.reader.width), nn.Linear(self.reader.width, FEATURES), nn.SiLU())
+        self.frame_projection = nn.Linear(FEATURES, FEATURES, bias=False)
+        self.clip_projection = nn.Linear(FEATURES, FEATURES, bias=False)
+        self.text_embed = nn.Linear(FEATURES, FEATURES)
+
+    def shrink(self, video: Tensor) -> Tensor:
+        """(B, C, F, H, W) to what the clip judge sees, (B, C, F, h, w)."""
+        factor = video.shape[-1] // self.clip_resolution
+        if factor == 1:
+            return video
+        return rearrange(
+            F.avg_pool2d(rearrange(video, "b c f h w -> (b f) c h w"), factor), "(b f) c h w -> b c f h w", b=len(video)
+        )
+
+    def look(self, frames: Tensor, clip: Tensor) -> Seen:
+        """frames (B, C, k, H, W), clip (B, C, F, h, w) as made by `shrink`."""
+        one_by_one = self.frame_judge(rearrange(frames, "b c k h w -> (b k) c h w"))
+        return Seen(
+            rearrange(one_by_one, "(b k) d -> b k d", b=len(frames)),
+            self.clip_judge(rearrange(clip, "b c f h w -> b (c f) h w")),
+        )
+
+    def read(self, text: Tensor) -> Tensor:
+        """Word indices (B, L) or vectors (B, D) to (B, FEATURES)."""
+        return self.text(self.reader(text))
+
+    def logits(self, seen: Seen, said: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the frames (B, k) and of the clip (B,): high where they look real and fit the caption."""
+        scale = FEATURES**-0.5
+        frames = self.frame_logit(seen.frames).squeeze(-1)
+        frames = frames + (seen.frames * self.frame_projection(said)[:, None]).sum(-1) * scale
+        clip = self.clip_logit(seen.clip).squeeze(-1)
+        return frames, clip + (seen.clip * self.clip_projection(said)).sum(-1) * scale
+
+    def embeddings(self, seen: Seen, said: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (B, FEATURES) of clip and caption."""
+        both = torch.cat([seen.frames.mean(1), seen.clip], dim=-1)
+        return F.normalize(self.embed(both), dim=-1), F.normalize(self.text_embed(said), dim=-1)

@@ -1,0 +1,119 @@
+"""What a GAN run needs out of its inputs, and what it leaves: the model folder, the loss table and the metrics."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.gan.discriminators import Discriminator
+from pipeline.gan.generator import VideoGenerator
+from pipeline.gan.words import PooledText
+from pipeline.models import ModelCard, save_model, vocabulary_of
+from pipeline.params import TrainGanParams
+from pipeline.process import write_json
+from pipeline.text import CaptionTable, EncoderInfo
+from pipeline.training.clip_store import ClipShape, SplitIndex, index_split, open_clips
+from pipeline.training.feed import ClipFeed
+from pipeline.training.gan_loop import GanResult, write_losses
+from pipeline.training.gan_preview import GanPreview
+from pipeline.training.setup import VALIDATION_SPLITS, split_names
+
+log = logging.getLogger("t2v")
+
+
+def open_gan_feed(folder: Path, params: TrainGanParams, texts: CaptionTable | None) -> ClipFeed:
+    """The train split's feed; clips without a caption in the table are left out, and counted in the log."""
+    shape = ClipShape(params.frames, params.resolution, params.channels)
+    known = None if texts is None else texts.index
+    clips = open_clips(folder, "train", shape, ram_budget_gb=params.ram_budget_gb, known=known)
+    left_out = f", {clips.index.dropped} left out for want of a known caption" if clips.index.dropped else ""
+    log.info("%s: %d train clips%s", folder, len(clips), left_out)
+    return ClipFeed(clips, batch_size=params.batch_size, seed=params.seed)
+
+
+def train_captions(index: SplitIndex) -> list[str]:
+    """The distinct captions, sorted."""
+    return sorted({caption for offered in index.captions for caption in offered})
+
+
+def start_gan(
+    params: TrainGanParams, index: SplitIndex, texts: CaptionTable | None
+) -> tuple[VideoGenerator, Discriminator]:
+    """Both networks as `params.seed` starts them, knowing the words (or the vectors' statistics) of the train captions."""
+    captions = train_captions(index)
+    width = None if texts is None else texts.info.width
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        generator = VideoGenerator(params, vocabulary_of(captions), width)
+        discriminator = Discriminator(params, len(generator.vocabulary), width)
+    readers: tuple[nn.Module, ...] = (generator.reader, discriminator.reader)
+    for reader in readers:
+        if isinstance(reader, PooledText):
+            assert texts is not None
+            reader.set_statistics(texts.batch(captions).pooled)
+    return generator, discriminator
+
+
+def open_gan_preview(folder: Path, params: TrainGanParams, texts: CaptionTable | None, out: Path) -> GanPreview:
+    """num_sample_rows squared prompts of the validation split, distinct as far as it has as many."""
+    split = next((name for name in VALIDATION_SPLITS if name in split_names(folder)), "train")
+    index = index_split(folder, split, None if texts is None else texts.index)
+    distinct = list(dict.fromkeys(captions[0] for captions in index.captions))
+    prompts = [distinct[place % len(distinct)] for place in range(params.num_sample_rows**2)]
+    return GanPreview(prompts, params.num_sample_rows, _fps(index, params), out)
+
+
+def _fps(index: SplitIndex, params: TrainGanParams) -> float:
+    """Of clips of `params.frames` frames that last as long as the set's."""
+    return index.fps * params.frames / index.n_frames
+
+
+def write_gan_outputs(
+    result: GanResult,
+    dataset: str,
+    params: TrainGanParams,
+    feed: ClipFeed,
+    text: EncoderInfo | None,
+    *,
+    model: Path,
+    plots: Path,
+    metrics: Path,
+) -> None:
+    """Only the metrics' seconds and speed depend on the machine; the rest is the same bytes each time."""
+    index = feed.clips.index
+    learnt = result.last_losses() | {"steps": result.steps, "clips_seen": result.clips_seen}
+    card = ModelCard(
+        family="gan",
+        dataset=dataset,
+        frames=params.frames,
+        resolution=params.resolution,
+        channels=params.channels,
+        fps=_fps(index, params),
+        text=None if text is None else asdict(text),
+        params={"train_gan": params.model_dump(mode="json")},
+        steps=result.steps,
+        seed=params.seed,
+        git_revision=None,  # equal runs at two commits are equal bytes; dvc.lock knows the code
+        clips_seen=result.clips_seen,
+        vocabulary=vocabulary_of(train_captions(index)),
+        metrics=learnt,
+    )
+    partial = model.with_name(model.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save_model(partial, card, result.weights)
+    shutil.rmtree(model, ignore_errors=True)
+    partial.rename(model)
+    write_losses(plots / "loss.csv", result.history)
+    machine = {
+        "seconds": round(result.seconds, 1),
+        "clips_per_s": round(result.clips_seen / result.seconds, 1),
+        "parameters": sum(tensor.numel() for tensor in result.weights.values()),
+        "words": len(card.vocabulary),
+    }
+    write_json(metrics, learnt | machine | {"train_clips": len(feed.clips), "seed": params.seed})
+    log.info("%s: %d steps, %d clips seen in %.0f s", model, result.steps, result.clips_seen, result.seconds)

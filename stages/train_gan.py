@@ -1,0 +1,58 @@
+"""Stage train_gan: train the GAN baseline on the chosen set."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
+
+import logging
+from pathlib import Path
+
+import torch
+
+from pipeline.params import load_params
+from pipeline.process import fingerprint, run_stage, scratch_folder
+from pipeline.text import CaptionTable
+from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.gan_loop import train_gan
+from pipeline.training.gan_setup import open_gan_feed, open_gan_preview, start_gan, write_gan_outputs
+
+log = logging.getLogger("t2v")
+
+
+def main(
+    *,
+    params_path: Path = Path("params.yaml"),
+    shards: Path = Path("data/shards"),
+    embeddings: Path = Path("data/embeddings"),
+    model: Path = Path("models/gan"),
+    plots: Path = Path("plots/train_gan"),
+    metrics: Path = Path("metrics/train_gan.json"),
+) -> None:
+    params = load_params(params_path)
+    folder, table, gan = shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.train_gan
+    texts = CaptionTable.read(table) if gan.text == "encoder" else None
+    print_ = fingerprint(params.dataset, gan, inputs=[folder] if texts is None else [folder, table])
+    checkpoints = Checkpoints(scratch_folder("train_gan", print_), print_)
+    live = checkpoints.folder.parent
+    with claim_folder(checkpoints.folder):
+        forget_old_runs(checkpoints.folder)
+        feed = open_gan_feed(folder, gan, texts)
+        result = train_gan(
+            *start_gan(gan, feed.clips.index, texts),
+            feed,
+            texts,
+            params=gan,
+            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            checkpoints=checkpoints,
+            preview=open_gan_preview(folder, gan, texts, live / "samples"),
+            live_folder=live,
+        )
+        info = None if texts is None else texts.info
+        write_gan_outputs(result, params.dataset, gan, feed, info, model=model, plots=plots, metrics=metrics)
+        checkpoints.clear()
+
+
+if __name__ == "__main__":
+    run_stage(main)
