@@ -43,8 +43,10 @@ class Game:
         self.generator = generator
         self.discriminator = discriminator
         self.params = params
-        self.optimizer_g = torch.optim.Adam(generator.parameters(), params.lr, tuple(params.betas))
-        self.optimizer_d = torch.optim.Adam(discriminator.parameters(), params.lr_discriminator, tuple(params.betas))
+        self.optimizer_g = torch.optim.Adam(generator.parameters(), params.lr, (params.betas[0], params.betas[1]))
+        self.optimizer_d = torch.optim.Adam(
+            discriminator.parameters(), params.lr_discriminator, (params.betas[0], params.betas[1])
+        )
 
     def step(self, batch: Batch, number: int, rng: torch.Generator) -> dict[str, float]:
         """Train both networks on one batch; the losses by name."""

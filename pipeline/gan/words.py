@@ -1,7 +1,7 @@
 """Captions as vectors for the GAN: a trained word embedding (mean over the words) or the encoder's pooled vectors.
 
-The vocabulary is the sorted words of the train captions and is saved with the model. A word outside it is `<unk>`: a zero
-vector that is never trained, so that an unknown word says nothing instead of something wrong.
+The vocabulary is the sorted words of the train captions and is saved with the model. A word outside it is `<unk>`: a
+zero vector that is never trained, so that an unknown word says nothing instead of something wrong.
 """
 
 from __future__ import annotations

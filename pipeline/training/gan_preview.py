@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,5 +34,5 @@ class GanPreview:
         (self.folder / "prompts.txt").write_text("\n".join(self.prompts) + "\n", encoding="utf-8")
         partial = self.folder / "latest.gif.partial"
         partial.write_bytes(encode_gif(clip_grid(clips, self.columns), self.fps))
-        os.replace(partial, self.folder / "latest.gif")
+        partial.replace(self.folder / "latest.gif")
         return self.folder / "latest.gif"

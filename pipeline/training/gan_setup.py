@@ -44,7 +44,7 @@ def train_captions(index: SplitIndex) -> list[str]:
 def start_gan(
     params: TrainGanParams, index: SplitIndex, texts: CaptionTable | None
 ) -> tuple[VideoGenerator, Discriminator]:
-    """Both networks as `params.seed` starts them, knowing the words (or the vectors' statistics) of the train captions."""
+    """Both networks as `params.seed` starts them; they know the train captions' words, or their vectors' statistics."""
     captions = train_captions(index)
     width = None if texts is None else texts.info.width
     with torch.random.fork_rng(devices=[]):
