@@ -52,7 +52,7 @@ class Checkpoints:
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)  # a full disk must not stay full of halves
         for old in self.paths()[: -self.keep]:
@@ -94,8 +94,11 @@ def read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def claim_folder(folder: Path) -> Iterator[None]:
-    """Hold a scratch folder for one run. Raises ValueError where another live process trains in it."""
+def claim_folder(folder: Path, is_first: bool = True) -> Iterator[None]:
+    """Hold a scratch folder for one run, by its first process. Raises ValueError where another run holds it."""
+    if not is_first:
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
@@ -106,9 +109,9 @@ def claim_folder(folder: Path) -> Iterator[None]:
 
 
 def forget_old_runs(folder: Path, keep: int = 2) -> None:
-    """Of the other fingerprints' folders beside `folder`, keep the newest few, so that going back resumes; drop the rest.
+    """Of the other fingerprints' folders beside `folder`, keep the newest few, so that going back resumes.
 
-    A folder that a live run holds is left alone.
+    The rest is dropped, but for a folder that a live run holds.
     """
     others = [path for path in folder.parent.iterdir() if FINGERPRINT.fullmatch(path.name) and path != folder]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)

@@ -1,8 +1,8 @@
-"""Decoded clips by number: a split of a set as uint8 (F, H, W, C), whole in memory or streamed through a window of it.
+"""Decoded clips by number: a split of a set as uint8 (F, H, W, C), whole in memory or streamed through a window.
 
-Both kinds publish a seeded `order` of an epoch and give `frames` by clip number, so what a trainer sees is a function of
-(seed, epoch) and never of timing. A streamed order is a shuffle buffer: file blocks in random order, cut into windows
-that fit half the memory budget, each window shuffled; the next window is decoded while this one is used.
+Both kinds publish a seeded `order` of an epoch and give `frames` by clip number, so what a trainer sees is a function
+of (seed, epoch) and never of timing. A streamed order is a shuffle buffer: file blocks in random order, cut into
+windows that fit half the memory budget, each window shuffled; the next one is decoded while this one is used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.shards import shard_paths
 
 @dataclass(frozen=True)
 class ClipShape:
-    """What a network is fed: `frames` taken evenly, square `resolution` px, 1 (grey), 3 or 4 (opaque alpha) channels."""
+    """What a network is fed: frames taken evenly, px a side, channels 1 (grey), 3 or 4 (opaque alpha)."""
 
     frames: int
     resolution: int
@@ -44,7 +44,7 @@ def fit_clip(frames: np.ndarray, shape: ClipShape) -> np.ndarray:
     """uint8 (n, H, W, 3) to (F, h, w, C): box-averaged where it shrinks, bilinear where it grows."""
     if len(frames) < shape.frames:
         raise ValueError(
-            f"a clip of {len(frames)} frames cannot give frames={shape.frames}; lower train.frames, or make the set longer"
+            f"a clip of {len(frames)} frames cannot give frames={shape.frames}; lower it, or make longer clips"
         )
     frames = frames[frame_indices(len(frames), shape.frames)]
     side = shape.resolution
@@ -82,7 +82,7 @@ class SplitIndex:
 
 
 def index_split(folder: Path, split: str, known: Container[str] | None = None) -> SplitIndex:
-    """Find a split's clips; captions outside `known` are left out, and clips that keep none. ValueError if none stay."""
+    """Find a split's clips. Captions outside `known`, and clips that keep none, are left out; ValueError if all are."""
     keys: list[str] = []
     captions: list[tuple[str, ...]] = []
     blocks: list[Block] = []
@@ -123,7 +123,9 @@ class MemoryClips:
 
     def __init__(self, index: SplitIndex, shape: ClipShape) -> None:
         self.index, self.shape = index, shape
-        self.pixels = np.empty((len(index.keys), shape.frames, shape.resolution, shape.resolution, shape.channels), np.uint8)
+        self.pixels = np.empty(
+            (len(index.keys), shape.frames, shape.resolution, shape.resolution, shape.channels), np.uint8
+        )
         for block in index.blocks:
             self.pixels[block.first : block.first + len(block.rows)] = decode_block(block, shape)
 
@@ -184,7 +186,8 @@ class StreamedClips:
     def frames(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         numbers = np.asarray(numbers, np.int64)
         out = np.empty(
-            (len(numbers), self.shape.frames, self.shape.resolution, self.shape.resolution, self.shape.channels), np.uint8
+            (len(numbers), self.shape.frames, self.shape.resolution, self.shape.resolution, self.shape.channels),
+            np.uint8,
         )
         for place, number in enumerate(numbers):
             block = int(self.block_of[number])

@@ -24,8 +24,8 @@ class Ema:
         self.decay, self.start, self.every = decay, start, every
         self.updates = 0
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
-        self._weights = list(self.network.parameters())
-        self._source_weights = list(source.parameters())
+        self._weights = [weight.data for weight in self.network.parameters()]
+        self._source_weights = [weight.data for weight in source.parameters()]
         self._buffers = list(zip(self.network.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()

@@ -61,10 +61,9 @@ class ClipFeed:
         """Clip numbers of samples first … first + count - 1 of the whole run."""
         samples = np.arange(first, first + count)
         epochs, places = samples // len(self.clips), samples % len(self.clips)
-        return np.array([self._order(e)[p] for e, p in zip(epochs, places, strict=True)], np.int64)
+        return np.array([self._order(int(e))[p] for e, p in zip(epochs, places, strict=True)], np.int64)
 
     def _order(self, epoch: int) -> np.ndarray:
-        epoch = int(epoch)
         if epoch not in self._orders:
             self._orders = {kept: order for kept, order in self._orders.items() if kept >= epoch - 2}
             self._orders[epoch] = self.clips.order(np.random.default_rng([self.seed, epoch, EPOCH_STREAM]))
@@ -76,7 +75,9 @@ def refuse_flip(captions: Iterable[tuple[str, ...]]) -> None:
     for texts in captions:
         for text in texts:
             if SIDES.search(text):
-                raise ValueError(f"train.flip: a mirrored clip would contradict the caption {text!r}; set flip to false")
+                raise ValueError(
+                    f"train.flip: a mirrored clip would contradict the caption {text!r}; set flip to false"
+                )
 
 
 def prefetch(make: Callable[[int], T], steps: Iterable[int], depth: int = 2) -> Iterator[T]:

@@ -1,0 +1,314 @@
+"""The training loop of the diffusion network: from a feed of clips to weights, one process or many, resumable.
+
+Everything random in a step follows from (seed, step, position in the global batch), so a run that was killed and one
+that was not end in the same bytes (on a CPU, for one thread count). What a step costs beside the network is kept off
+the device's path: clips are prepared a thread ahead, losses are fetched in groups on a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from pipeline.diffusion import Diffusion
+from pipeline.params import TrainParams
+from pipeline.text import CaptionTable
+from pipeline.training.batches import MicroBatch, Prepared, preparer, to_device
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.distributed import Team, is_lost_peer
+from pipeline.training.ema import Ema
+from pipeline.training.feed import ClipFeed, prefetch
+from pipeline.training.history import History
+from pipeline.training.noise import MODEL_STREAM, DropShares, derive_seed
+from pipeline.training.optimizers import Optimizers, lr_share
+from pipeline.training.precision import autocast, choose_dtype, tune_backends
+from pipeline.training.preview import Preview
+from pipeline.training.stopping import StopRequest, explain_out_of_memory
+from pipeline.training.validation import Validation
+
+log = logging.getLogger("t2v")
+
+STEPS_PER_FETCH = 10  # on a GPU: losses, and requests to stop, are looked at this often
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The EMA weights and how they came about. The last six fields depend on the machine, the rest does not."""
+
+    weights: dict[str, Tensor]
+    history: History
+    steps: int
+    clips_seen: int
+    parameters: int
+    dtype: str
+    device: str
+    processes: int
+    seconds: float  # over all attempts
+    data_wait_share: float  # of these seconds
+
+    @property
+    def clips_per_s(self) -> float:
+        return self.clips_seen / self.seconds
+
+
+class Run:
+    """All that changes while training, and all that a checkpoint holds."""
+
+    def __init__(self, network: nn.Module, params: TrainParams) -> None:
+        self.network = network
+        self.optimizers = Optimizers(network, params)
+        self.ema = Ema(network, decay=params.ema_decay, start=params.ema_start, every=params.ema_every)
+        self.history = History()
+        self.step = 0  # steps done
+        self.seconds, self.wait_seconds = 0.0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "history": self.history.state_dict(),
+            "seconds": self.seconds,
+            "wait_seconds": self.wait_seconds,
+        }
+
+    def load(self, step: int, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizers.load_state_dict(state["optimizers"])
+        self.history.load_state_dict(state["history"])
+        self.step, self.seconds, self.wait_seconds = step, state["seconds"], state["wait_seconds"]
+
+
+def train(
+    network: nn.Module,  # on the CPU, freshly built
+    feed: ClipFeed,
+    texts: CaptionTable | None,  # None: a network without captions
+    *,
+    diffusion: Diffusion,
+    params: TrainParams,
+    shares: DropShares,
+    team: Team,
+    checkpoints: Checkpoints,
+    validation: Validation | None = None,
+    preview: Preview | None = None,
+    live_folder: Path | None = None,  # for loss.csv and val.csv while it runs
+) -> TrainResult:
+    """Train to `params.steps`, from the newest checkpoint where there is one.
+
+    Raises ValueError where the loss stops being finite, memory runs out or another process is lost, and
+    KeyboardInterrupt after Ctrl-C or SIGTERM, the state saved.
+    """
+    positions = team.positions(params.batch_size, params.accumulate)
+    tune_backends(team.device)
+    dtype = choose_dtype(params.precision, team.device)
+    run = Run(network.to(team.device).train(), params)
+    _resume(run, checkpoints, team)
+    bound = team.wrap(network)
+    model = torch.compile(bound) if params.compile else bound
+    forward = partial(_loss, model, diffusion, partial(autocast, team.device, dtype), params.seed)
+    look = partial(_look, run, diffusion, team, partial(autocast, team.device, dtype), validation, preview, live_folder)
+    prepare = preparer(feed, texts, diffusion, shares, positions, team.device)
+    fetch_every = 1 if team.device.type == "cpu" else STEPS_PER_FETCH
+
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        bar = stack.enter_context(_progress_bar(run.step, params.steps, team))
+        steps = _timed(run, prefetch(prepare, range(run.step, params.steps)))
+        for micro_batches in steps:
+            with explain_out_of_memory(params, run.step), _explain_lost_peer(run, checkpoints, team):
+                loss = _accumulate(bound, forward, micro_batches, run.step, team.device)
+                grad_norm = run.optimizers.step(run.step)
+                run.ema.update(run.step)
+            run.history.add(run.step + 1, loss, params.lr * lr_share(run.step, params), grad_norm)
+            run.step += 1
+            bar.update()
+
+            validates, samples = (_is_due(run.step, every, params) for every in (params.val_every, params.sample_every))
+            saves = _is_due(run.step, params.checkpoint_every, params)
+            if not (run.step % fetch_every == 0 or validates or samples or saves):
+                continue
+            with _explain_lost_peer(run, checkpoints, team):
+                _settle(run, params, checkpoints, team)
+                stops = team.any(stop.asked)
+            bar.set_postfix_str(
+                f"loss {run.history.steps[-1].loss:.4f}, {_speed(bar, params):.0f} clips/s", refresh=False
+            )
+            if team.is_first:
+                look(params, validates=validates, samples=samples)
+                if saves or stops:
+                    checkpoints.save(run.step, run.state_dict())
+            if stops and run.step < params.steps:
+                raise KeyboardInterrupt(_how_to_go_on(run, params, checkpoints))
+    return _result(run, params, team, dtype)
+
+
+def _loss(
+    model: Callable[..., Tensor],
+    diffusion: Diffusion,
+    context: Callable[[], AbstractContextManager[object]],
+    seed: int,
+    step: int,
+    batch: MicroBatch,
+) -> Tensor:
+    """The mean loss of a micro-batch; the network's own dropout follows from (seed, step, position) too."""
+    torch.manual_seed(derive_seed(seed, step, MODEL_STREAM, batch.position))
+    x_t = diffusion.add_noise(batch.x0, batch.eps, batch.t)
+    with context():
+        answer = model(x_t, batch.t, batch.text, **batch.drops)
+    return diffusion.loss(answer.float(), batch.x0, batch.eps, x_t, batch.t).mean()
+
+
+def _accumulate(
+    bound: nn.Module,
+    forward: Callable[[int, MicroBatch], Tensor],
+    micro_batches: list[Prepared],
+    step: int,
+    device: torch.device,
+) -> Tensor:
+    """Gradients of the mean loss of this process's share of the batch; processes meet at the last micro-batch."""
+    total = torch.zeros((), device=device)
+    for index, prepared in enumerate(micro_batches):
+        meets = index == len(micro_batches) - 1 or not isinstance(bound, DistributedDataParallel)
+        with nullcontext() if meets else bound.no_sync():  # type: ignore[operator]
+            loss = forward(step, to_device(prepared, device)) / len(micro_batches)
+            loss.backward()
+        total += loss.detach()
+    return total
+
+
+def _settle(run: Run, params: TrainParams, checkpoints: Checkpoints, team: Team) -> None:
+    """Fetch the losses; a loss or gradient that is not finite ends the run before it is saved or shown."""
+    bad = run.history.settle(team)
+    if bad is not None:
+        kept = checkpoints.paths()
+        raise ValueError(
+            f"loss {bad.loss} and gradient norm {bad.grad_norm} at step {bad.step} (train.seed={params.seed}): "
+            f"training diverged; lower train.lr={params.lr}, raise train.warmup_steps or set train.precision to fp32"
+            + (f"; kept: {kept[-1]}" if kept else "")
+        )
+
+
+def _look(
+    run: Run,
+    diffusion: Diffusion,
+    team: Team,
+    context: Callable[[], AbstractContextManager[object]],
+    validation: Validation | None,
+    preview: Preview | None,
+    live_folder: Path | None,
+    params: TrainParams,
+    *,
+    validates: bool,
+    samples: bool,
+) -> None:
+    """Validate, sample and say where the run is, by the EMA weights."""
+    if validates and validation is not None:
+        rows = validation.measure(run.ema.network, diffusion, team.device, context, run.step)
+        run.history.validations += rows
+        mean = sum(row.loss for row in rows) / len(rows)
+        log.info("step %d/%d: loss %.4f, validation %.4f", run.step, params.steps, run.history.steps[-1].loss, mean)
+    if samples and preview is not None:
+        with context():
+            log.info(
+                "step %d: samples in %s", run.step, preview.write(run.ema.network, diffusion, team.device, run.step)
+            )
+    if live_folder is not None and (validates or samples):
+        run.history.write(live_folder)
+
+
+def _resume(run: Run, checkpoints: Checkpoints, team: Team) -> None:
+    """Load the newest whole checkpoint, the one that the first process chose, where there is one."""
+    path = team.share(checkpoints.newest() if team.is_first else None)
+    if path is not None:
+        run.load(*checkpoints.load(path))
+        if team.is_first:
+            log.info("resuming after step %d from %s", run.step, path)
+
+
+def _timed(run: Run, batches: Iterator[list[Prepared]]) -> Iterator[list[Prepared]]:
+    """Pass batches on; add the time up: all of it, and what the loop spent waiting for them."""
+    try:
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            got = time.perf_counter()
+            run.wait_seconds += got - asked
+            run.seconds += got - asked
+            yield batch
+            run.seconds += time.perf_counter() - got
+    finally:
+        batches.close()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _explain_lost_peer(run: Run, checkpoints: Checkpoints, team: Team) -> Iterator[None]:
+    """Where another process is gone: save what the last whole step left, and say so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if team.world == 1 or not is_lost_peer(error):
+            raise
+        whole = run.history.steps[-1].step if run.history.steps else 0
+        if team.is_first and whole == run.step and not run.history.pending:
+            checkpoints.save(run.step, run.state_dict())
+        raise ValueError(
+            f"another of the {team.world} processes died at step {run.step}; run the same command again to go on from "
+            f"{checkpoints.folder}"
+        ) from None
+
+
+def _is_due(step: int, every: int, params: TrainParams) -> bool:
+    return step % every == 0 or step == params.steps
+
+
+def _progress_bar(step: int, steps: int, team: Team) -> tqdm:
+    return tqdm(
+        total=steps,
+        initial=step,
+        desc="train",
+        unit="step",
+        dynamic_ncols=True,
+        disable=None if team.is_first else True,
+    )
+
+
+def _speed(bar: tqdm, params: TrainParams) -> float:
+    elapsed = bar.format_dict["elapsed"]
+    return (bar.n - bar.initial) * params.batch_size / elapsed if elapsed else 0.0
+
+
+def _how_to_go_on(run: Run, params: TrainParams, checkpoints: Checkpoints) -> str:
+    return (
+        f"stopped after step {run.step} of {params.steps}, saved in {checkpoints.folder}; "
+        "run the same command again to go on"
+    )
+
+
+def _result(run: Run, params: TrainParams, team: Team, dtype: torch.dtype) -> TrainResult:
+    return TrainResult(
+        weights={name: tensor.detach().cpu() for name, tensor in run.ema.network.state_dict().items()},
+        history=run.history,
+        steps=run.step,
+        clips_seen=run.step * params.batch_size,
+        parameters=sum(weight.numel() for weight in run.network.parameters()),
+        dtype=str(dtype).removeprefix("torch."),
+        device=torch.cuda.get_device_name(team.device) if team.device.type == "cuda" else "cpu",
+        processes=team.world,
+        seconds=run.seconds,
+        data_wait_share=run.wait_seconds / run.seconds if run.seconds else 0.0,
+    )

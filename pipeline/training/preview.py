@@ -1,0 +1,51 @@
+"""Samples to look at while a model trains: the same prompts and seeds each time, by the EMA weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.clips import encode_gif
+from pipeline.diffusion import Diffusion
+from pipeline.params import SamplingParams
+from pipeline.render import clip_grid, contact_sheet, write_image
+from pipeline.samplers import sample_video
+from pipeline.tensors import to_frames
+from pipeline.text import TextBatch
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One sample for each prompt, seed k for prompt k, as a grid `columns` wide."""
+
+    prompts: Sequence[str]
+    text: TextBatch | None
+    columns: int
+    shape: tuple[int, int, int, int]  # (C, F, H, W)
+    fps: float
+    sampling: SamplingParams
+    folder: Path
+
+    def write(self, network: nn.Module, diffusion: Diffusion, device: torch.device, step: int) -> Path:
+        """latest.gif (all prompts), step-….png (a row of frames for the first prompts) and prompts.txt."""
+        video = sample_video(
+            network,
+            diffusion,
+            self.text,
+            self.sampling,
+            seeds=range(len(self.prompts)),
+            shape=self.shape,
+            device=device,
+        )
+        clips = to_frames(video)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_image(self.folder / f"step-{step:06d}.png", contact_sheet(list(clips[: 2 * self.columns])))
+        (self.folder / "prompts.txt").write_text("\n".join(self.prompts) + "\n", encoding="utf-8")
+        partial = self.folder / "latest.gif.partial"
+        partial.write_bytes(encode_gif(clip_grid(clips, self.columns), self.fps))
+        partial.replace(self.folder / "latest.gif")
+        return self.folder / "latest.gif"

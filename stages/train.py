@@ -1,0 +1,71 @@
+"""Stage train: train the diffusion U-Net on the chosen set. Under torchrun, or with several GPUs, many processes do."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
+
+import logging
+from pathlib import Path
+
+from pipeline.diffusion import Diffusion
+from pipeline.params import load_params
+from pipeline.process import fingerprint, run_stage, scratch_folder
+from pipeline.text import CaptionTable
+from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.distributed import open_team, relaunch_by_torchrun
+from pipeline.training.loop import train
+from pipeline.training.noise import DropShares
+from pipeline.training.outputs import write_outputs
+from pipeline.training.setup import open_feed, open_preview, open_validation, playback_fps, start_network, uses_text
+
+log = logging.getLogger("t2v")
+
+
+def main(
+    *,
+    params_path: Path = Path("params.yaml"),
+    shards: Path = Path("data/shards"),
+    embeddings: Path = Path("data/embeddings"),
+    model: Path = Path("models/unet"),
+    plots: Path = Path("plots/train"),
+    metrics: Path = Path("metrics/train.json"),
+) -> None:
+    params = load_params(params_path)
+    folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
+    sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train, "sampling": params.sampling}
+    with open_team() as team:
+        print_ = team.share(fingerprint(params.dataset, *sections.values(), inputs=[folder, table]))
+        checkpoints = Checkpoints(scratch_folder("train", print_), print_)
+        with claim_folder(checkpoints.folder, team.is_first):
+            if team.is_first:
+                forget_old_runs(checkpoints.folder)
+            texts = CaptionTable.read(table) if uses_text(params.unet) else None
+            feed = open_feed(folder, params.train, texts)
+            fps, live = playback_fps(feed.clips.index, params.train), checkpoints.folder.parent
+            shares = DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present)
+            result = train(
+                start_network(params.unet, params.train, texts, feed.clips.index),
+                feed,
+                texts,
+                diffusion=Diffusion(params.diffusion),
+                params=params.train,
+                shares=shares,
+                team=team,
+                checkpoints=checkpoints,
+                validation=open_validation(folder, params.train, texts),
+                preview=open_preview(folder, params.train, params.sampling, texts, live / "samples", fps),
+                live_folder=live,
+            )
+            if team.is_first:
+                info = None if texts is None else texts.info
+                write_outputs(
+                    result, params.dataset, sections, feed, info, fps, model=model, plots=plots, metrics=metrics
+                )
+                checkpoints.clear()
+
+
+if __name__ == "__main__":
+    relaunch_by_torchrun("stages.train")
+    run_stage(main)
