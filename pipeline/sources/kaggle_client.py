@@ -32,6 +32,7 @@ def download_files(slug: str, target: Path, param: str) -> str | None:
     import requests
     import urllib3
 
+    _restore_partial(target)  # of a run that was killed
     try:
         with contextlib.redirect_stdout(sys.stderr):
             api = _signed_in(slug)
@@ -82,7 +83,9 @@ def _signed_in(slug: str) -> Any:
             api.authenticate()
         except SystemExit:
             token = "KAGGLE_API_TOKEN is set, but Kaggle does not know it" if os.environ.get("KAGGLE_API_TOKEN") else ""
-            raise ValueError(f"no Kaggle credentials{token and f' ({token})'}; {CREDENTIALS}") from None
+            why = token and f" ({token})"
+            other = "or set download.source to sample or local, which need no account"
+            raise ValueError(f"{slug}: no Kaggle credentials{why}; {CREDENTIALS}, {other}") from None
     return api
 
 
@@ -131,7 +134,7 @@ def _keep_partial(target: Path) -> None:
 
 
 def _restore_partial(target: Path) -> None:
-    """After a failure: the longer of the two beginnings of the same remote file stays."""
+    """After a failure or a kill: the longer of the two beginnings of the same remote file stays."""
     kept = _kept(target)
     if not _marker(kept).is_file():
         return
@@ -140,8 +143,8 @@ def _restore_partial(target: Path) -> None:
     finished = current is None and target.is_file()
     length = target.stat().st_size if target.is_file() else 0
     if same and not finished and kept.stat().st_size > length:
+        shutil.copyfile(_marker(kept), _marker(target))
         kept.replace(target)
-        _marker(kept).replace(_marker(target))
     _marker(kept).unlink(missing_ok=True)
 
 

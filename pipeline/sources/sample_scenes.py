@@ -66,7 +66,7 @@ class Scene:
         return image.reduce(2)
 
     def captions_for(self, details: Details) -> list[str]:
-        return [caption.format(colour=details.colour, side=details.side) for caption in self.captions]
+        return [text.format(colour=details.colour, side=details.side).replace("a o", "an o") for text in self.captions]
 
 
 def draw_details(rng: Random) -> Details:
@@ -86,8 +86,8 @@ def _ball(canvas: ImageDraw.ImageDraw, u: float, details: Details) -> None:
 
 def _car(canvas: ImageDraw.ImageDraw, u: float, details: Details) -> None:
     canvas.rectangle((0, 330, WIDTH, HEIGHT), fill=(90, 90, 95))
-    for x in range(20, WIDTH, 120):
-        canvas.rectangle((x, 415, x + 60, 425), fill=(230, 230, 210))
+    for dash in range(20, WIDTH, 120):
+        canvas.rectangle((dash, 415, dash + 60, 425), fill=(230, 230, 210))
     x = details.across(u, 110)
     canvas.rounded_rectangle((x - 95, 300, x + 95, 360), 18, fill=details.rgb)
     canvas.polygon([(x - 60, 302), (x - 35, 255), (x + 35, 255), (x + 60, 302)], fill=(60, 70, 85))
