@@ -9,14 +9,13 @@ import numpy as np
 from pipeline.synthetic.draw import RGB, Background
 
 WHITE = (255, 255, 255)
-TINTS: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...] = (  # base, and a second tone for patterns
+TINTS: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...] = (  # base and second tone
     ((226, 238, 252), (184, 208, 238)),  # pale blue
     ((228, 246, 226), (188, 222, 190)),  # pale green
     ((252, 238, 222), (232, 206, 180)),  # peach
     ((240, 230, 250), (212, 194, 234)),  # lavender
     ((240, 240, 236), (208, 208, 200)),  # stone
     ((252, 228, 236), (236, 194, 210)),  # rose
-    ((44, 52, 66), (70, 80, 98)),  # slate
 )
 LEAST_CONTRAST = 32.0  # CIELAB distance between any object's colour and any tone
 
@@ -51,8 +50,8 @@ def make_background(name: str, colours: Sequence[str], resolution: int, rng: np.
     able = sorted(frozenset.intersection(*(_TINTS_OF[colour] for colour in colours)))
     assert able, f"no tint suits {colours}"
     base, second = TINTS[able[int(rng.integers(len(able)))]]
-    if name == "solid":
-        return Background(name, (base,), blank)
+    if name == "solid":  # in the tone that nobody takes for white
+        return Background(name, (second,), blank)
     return Background(name, (base, second), _pattern(name, resolution, rng))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.params import SyntheticParams
-from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, DIGITS, SPEEDS, does, with_article
+from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, DIGITS, SIZES, SPEEDS, does, with_article
 
 
 @dataclass(frozen=True)
@@ -174,23 +174,33 @@ def say(template: Template, objects: Sequence[Saying], background: str | None) -
 
 def _slots(template: Template, item: Saying, where: str) -> dict[str, str]:
     finite, participle = does(item.motion, template.verb, template.way, item.adjective, item.colour_to)
-    adverb = SPEEDS[item.speed][template.speed % len(SPEEDS[item.speed])] if item.speed else ""
-    before = bool(adverb) and " " not in adverb
-    after = f" {adverb}" if adverb else ""
+    before, after = _adverbs(template, item.speed, finite)
     return {
         **(_digit(template, item) if item.noun == "digit" else _shape(item)),
         "v": finite,
         "g": participle,
-        "adv": after,
-        "pre": f"{adverb} " if before else "",
-        "post": "" if before else after,
+        "adv": f" {after}" if after else "",
+        "pre": f"{before} " if before else "",
+        "post": "" if before or not after else f" {after}",
         "bg": where,
     }
 
 
+def _adverbs(template: Template, speed: str | None, finite: str) -> tuple[str, str]:
+    """The words for a speed before the verb (one word, or none), and after it: never "vertically quickly"."""
+    if speed is None:
+        return "", ""
+    words = SPEEDS[speed]
+    after = words[template.speed % len(words)]
+    before = after if " " not in after else ""
+    if before and finite.endswith("ly"):
+        after = words[(template.speed + 1) % len(words)]
+    return before, after
+
+
 def _shape(item: Saying) -> dict[str, str]:
-    noun = f"{item.size} {item.noun}" if item.size else item.noun
-    whole = f"{item.size} {item.adjective} {item.noun}" if item.size else f"{item.adjective} {item.noun}"
+    size = f"{SIZES[item.size]} " if item.size else ""
+    noun, whole = f"{size}{item.noun}", f"{size}{item.adjective} {item.noun}"
     return {
         "a": with_article(whole),
         "the": f"the {whole}",

@@ -33,22 +33,30 @@ def encode_indexed_gif(
         LOOP_FOR_EVER,
     ]
     control = struct.pack("<BBBBHBB", 0x21, 0xF9, 4, KEEP_LAST_FRAME, frame_delay_cs(fps), 0, 0)
-    for f in range(n_frames):
-        x0, y0, x1, y1 = (0, 0, width, height) if f == 0 else _changed(indices[f - 1], indices[f])
-        image = Image.fromarray(indices[f, y0:y1, x0:x1])
+    strip = Image.fromarray(indices.reshape(n_frames * height, width))
+    for f, (x0, y0, x1, y1) in enumerate([(0, 0, width, height), *_changes(indices)]):
         parts += [
             control,
             struct.pack("<BHHHHBB", 0x2C, x0, y0, x1 - x0, y1 - y0, 0, bits),
-            image.tobytes("gif", "L", bits, 0),
+            strip.crop((x0, f * height + y0, x1, f * height + y1)).tobytes("gif", "L", bits, 0),
             b"\x00",
         ]
     return b"".join([*parts, b"\x3b"])
 
 
-def _changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
-    """The box (x0, y0, x1, y1) outside which two frames agree; the first pixel where they agree everywhere."""
-    differs = before != after
-    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
-    if not len(rows):
-        return 0, 0, 1, 1
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _changes(indices: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """For each frame after the first, the box (x0, y0, x1, y1) outside which it agrees with the one before.
+
+    The first pixel where they agree everywhere.
+    """
+    differs = indices[1:] != indices[:-1]
+    x0, x1 = _ends(differs.any(axis=1))
+    y0, y1 = _ends(differs.any(axis=2))
+    return list(zip(x0.tolist(), y0.tolist(), x1.tolist(), y1.tolist(), strict=True))
+
+
+def _ends(marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row of bool (F, n): the first place that is marked and the one after the last; 0 and 1 where none is."""
+    any_ = marked.any(axis=1)
+    first, last = marked.argmax(axis=1), marked.shape[1] - marked[:, ::-1].argmax(axis=1)
+    return first, np.where(any_, last, 1)

@@ -14,17 +14,15 @@ from pipeline.params import ShapesParams
 from pipeline.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
-from pipeline.synthetic.draw import RGB, Painted, draw
+from pipeline.synthetic.draw import draw
 from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say
 from pipeline.synthetic.held_out import Combination, Parting, part
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
 from pipeline.synthetic.plan import clip_seed, pick
+from pipeline.synthetic.scene import RADIUS_SHARE, Thing, every_colour, paint, truth, unplaced
 
 SECTION = "shapes"
-RADIUS_SHARE = {"small": 0.097, "medium": 0.144, "large": 0.1875}  # of the canvas
-SIZE_JITTER = 0.08  # of the radius: the words never overlap
 LEAST_RADIUS_PX = 3.0  # below it a square is a circle
-COLOUR_STAGES = 8  # from the first colour to the last
 SEVERAL_SIZES = ("small", "medium")  # large objects leave each other no room to move
 COMPANION_TRIES = 200
 
@@ -37,18 +35,6 @@ class Option:
     speed: str | None
     background: str
     objects: int
-
-
-@dataclass(frozen=True)
-class Thing:
-    """An object to be drawn."""
-
-    shape: str
-    colour: str
-    motion: str
-    size: str
-    speed: str | None
-    colour_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +62,8 @@ class ShapesSet:
             stream=1 + pool.index(combination),
         )
         things, paths = self._scene(combination, option, pool, rng)
-        background = make_background(option.background, _colours(things), params.resolution, rng)
-        paints, objects = _paint(things, paths)
+        background = make_background(option.background, every_colour(things), params.resolution, rng)
+        paints, objects = paint(things, paths)
         drawing = draw(background, objects, paints)
         templates, captions = self._captions(split, things, option, rng)
         return Row(
@@ -94,7 +80,7 @@ class ShapesSet:
                 "background": background.name,
                 "background_colours": [list(tone) for tone in background.tones],
                 "templates": templates,
-                "objects": [_truth(thing, path) for thing, path in zip(things, paths, strict=True)],
+                "objects": [truth(thing, path) for thing, path in zip(things, paths, strict=True)],
             },
         )
 
@@ -137,19 +123,20 @@ class ShapesSet:
         self, combination: Combination, option: Option, pool: tuple[Combination, ...], rng: np.random.Generator
     ) -> tuple[list[Thing], list[np.ndarray]]:
         """The objects and their trajectories; companions are drawn anew until all have room."""
+        p = self.params
         first = self._thing(combination, option.size, option.speed, rng)
         for _ in range(COMPANION_TRIES):
             things = [first]
             while len(things) < option.objects:
                 things.append(self._companion(things, pool, rng))
-            paths = [self._unplaced(thing, rng) for thing in things]
+            paths = [unplaced(thing, frames=p.frames, resolution=p.resolution, rng=rng) for thing in things]
             reaches = [motion.reach(thing.shape, path) for thing, path in zip(things, paths, strict=True)]
-            placed = motion.place(paths, reaches, self.params.resolution, rng)
+            placed = motion.place(paths, reaches, p.resolution, rng)
             if placed is not None:
                 return things, placed
         raise ValueError(
             f"{SECTION}: no room for {option.objects} objects beside {option.size} {' '.join(combination)} on "
-            f"{self.params.resolution} px; take smaller sizes or fewer objects"
+            f"{p.resolution} px; take smaller sizes or fewer objects"
         )
 
     def _thing(self, combination: Combination, size: str, speed: str | None, rng: np.random.Generator) -> Thing:
@@ -168,11 +155,6 @@ class ShapesSet:
         options = [option for option in self._options(combination) if option.objects > 1]
         option = options[int(rng.integers(len(options)))]
         return self._thing(combination, option.size, option.speed, rng)
-
-    def _unplaced(self, thing: Thing, rng: np.random.Generator) -> np.ndarray:
-        p = self.params
-        radius_px = RADIUS_SHARE[thing.size] * p.resolution * (1 + SIZE_JITTER * rng.uniform(-1.0, 1.0))
-        return motion.unplaced(thing.motion, thing.speed, radius_px, frames=p.frames, resolution=p.resolution, rng=rng)
 
     def _captions(
         self, split: str, things: list[Thing], option: Option, rng: np.random.Generator
@@ -196,42 +178,6 @@ class ShapesSet:
             speed=thing.speed if len(p.speeds) > 1 else None,
             colour_to=thing.colour_to,
         )
-
-
-def _colours(things: list[Thing]) -> list[str]:
-    return [name for thing in things for name in (thing.colour, thing.colour_to) if name]
-
-
-def _paint(things: list[Thing], paths: list[np.ndarray]) -> tuple[np.ndarray, list[Painted]]:
-    """The paints uint8 (n, 3) of a clip, and which one each object has in each frame."""
-    paints: list[np.ndarray] = []
-    objects = []
-    for thing, path in zip(things, paths, strict=True):
-        stage = np.zeros(len(path), int)
-        colours = np.asarray([RGB[thing.colour]], float)
-        if thing.colour_to:  # the first quarter in one colour, the last in the other
-            share = np.clip(2 * np.linspace(0.0, 1.0, len(path)) - 0.5, 0.0, 1.0)
-            stage = np.rint(share * (COLOUR_STAGES - 1)).astype(int)
-            blend = np.linspace(0.0, 1.0, COLOUR_STAGES)[:, None]
-            colours = (1 - blend) * colours + blend * np.asarray([RGB[thing.colour_to]], float)
-        objects.append(Painted(thing.shape, path, len(paints) + stage))
-        paints.extend(colours)
-    return np.rint(np.stack(paints)).astype(np.uint8), objects
-
-
-def _truth(thing: Thing, path: np.ndarray) -> dict[str, Any]:
-    """An object as published: px of this clip's resolution, degrees clockwise."""
-    truth: dict[str, Any] = {
-        "shape": thing.shape,
-        "colour": thing.colour,
-        "size": thing.size,
-        "motion": thing.motion,
-        "speed": thing.speed,
-        "speed_px": round(motion.speed_px(path), 4),
-        "radius_px": round(float(np.exp(np.log(path[:, 2]).mean())), 3),
-        "trajectory": np.round(path, 3).tolist(),
-    }
-    return {**truth, "colour_to": thing.colour_to} if thing.colour_to else truth
 
 
 def shapes_set(params: ShapesParams) -> ShapesSet:

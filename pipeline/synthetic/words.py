@@ -103,7 +103,7 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {  # ("it …", "seen …")
         ("shrinks", "shrinking"),
         ("gets smaller", "getting smaller"),
         ("becomes smaller", "becoming smaller"),
-        ("contracts", "contracting"),
+        ("grows smaller", "growing smaller"),
         ("shrinks down", "shrinking down"),
     ),
     "still": (
@@ -122,17 +122,19 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {  # ("it …", "seen …")
     ),
 }
 
-SPEEDS: dict[str, tuple[str, ...]] = {  # the entries of one word can stand before the verb
+SPEEDS: dict[str, tuple[str, ...]] = {  # one word (it can stand before the verb) and several by turns
     "slow": ("slowly", "at a slow pace", "unhurriedly", "at a low speed"),
     "normal": ("at a normal speed", "at a moderate pace", "at a medium speed", "at a normal pace"),
     "fast": ("quickly", "at a fast pace", "rapidly", "at a high speed"),
 }
 
+SIZES: dict[str, str] = {"small": "small", "medium": "medium-sized", "large": "large"}
+
 BACKGROUNDS: dict[str, str] = {
     "white": "white",
     "solid": "plain coloured",
     "dots": "dotted",
-    "grid": "checked",
+    "grid": "grid",
     "stripes": "striped",
 }
 BEFORE_BACKGROUND = ("on a", "against a", "in front of a")
