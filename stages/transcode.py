@@ -1,0 +1,44 @@
+"""Videos to square GIF clips with all their captions: data/raw to data/shards/msrvtt."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.params import load_params
+from pipeline.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
+from pipeline.sources.archive import open_videos
+from pipeline.sources.manifest import read_manifest
+from pipeline.sources.msrvtt import read_captions
+from pipeline.transcode.assemble import Transcoding
+from pipeline.transcode.executors import open_executor
+
+log = logging.getLogger("t2v")
+
+
+def main(
+    *,
+    params_path: Path = Path("params.yaml"),
+    raw: Path = Path("data/raw"),
+    out: Path = Path("data/shards/msrvtt"),
+    metrics: Path = Path("metrics/transcode.json"),
+) -> None:
+    params = load_params(params_path).transcode
+    manifest = read_manifest(raw)  # it holds the digests of the files beside it
+    scratch = scratch_folder("transcode", fingerprint(params, inputs=[raw / "manifest.json"]))
+    drop_other_scratch(scratch)
+
+    archive = open_videos(raw / manifest.videos)
+    transcoding = Transcoding(archive, read_captions(raw / manifest.captions), params, scratch=scratch)
+    with open_executor() as (executor, workers):
+        report = transcoding.run(out, executor, workers)
+    write_json(metrics, asdict(report))
+    log.info(
+        "%s: %d clips with %d captions in %d shards (%s), %.1f s",
+        out, report.clips_out, report.captions, report.shards, report.counts, report.seconds,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_stage(main)
