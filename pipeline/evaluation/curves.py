@@ -31,7 +31,9 @@ def sampling_curves(
     prompts: PromptSet,
     measure: Measure,  # of clips uint8 (N, F, H, W, C) and their prompts
     evaluate: EvaluateParams,
-    known: Samples,  # the samples of the default params, which need not be drawn again
+    *,
+    default: SamplingParams,
+    known: Samples,  # what was drawn by the default, which need not be drawn again
 ) -> dict[str, list[dict[str, Any]]]:
     """Tables `guidance` and `steps`: a row a value, with what `measure` says and the seconds a clip took."""
     asked = prompts.first(evaluate.curve_prompts)
@@ -39,33 +41,21 @@ def sampling_curves(
         Sweep("guidance", "guidance_scale", evaluate.guidance_scales),
         Sweep("steps", "num_inference_steps", evaluate.steps),
     )
-    return {sweep.name: _curve(model, table, asked, measure, evaluate, known, sweep) for sweep in sweeps}
-
-
-def _curve(
-    model: VideoModel,
-    table: CaptionTable | None,
-    asked: PromptSet,
-    measure: Measure,
-    evaluate: EvaluateParams,
-    known: Samples,
-    sweep: Sweep,
-) -> list[dict[str, Any]]:
-    rows = []
-    default = model.sampling
-    for value in sweep.values:
-        changed = SamplingParams.model_validate({**default.model_dump(), sweep.field: value})
-        if changed == default:
-            frames, seconds = known.frames[: len(asked)], known.seconds_per_clip
-        else:
-            made = sample_prompts(
-                model,
-                table,
-                asked,
-                batch_size=evaluate.batch_size,
-                sampling=changed,
-                desc=f"{sweep.field}={value:g}",
-            )
-            frames, seconds = made.frames, made.seconds_per_clip
-        rows.append({"value": value, **measure(frames, asked), "seconds_per_clip": seconds})
-    return rows
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for sweep in sweeps:
+        tables[sweep.name] = rows = []
+        for value in sweep.values:
+            changed = SamplingParams.model_validate({**default.model_dump(), sweep.field: value})
+            if changed == default:
+                made = known.first(len(asked))
+            else:
+                made = sample_prompts(
+                    model,
+                    table,
+                    asked,
+                    batch_size=evaluate.batch_size,
+                    sampling=changed,
+                    desc=f"{sweep.field}={value:g}",
+                )
+            rows.append({"value": value, **measure(made.frames, asked), "seconds_per_clip": made.seconds_per_clip})
+    return tables

@@ -99,13 +99,14 @@ class Samples:
     seconds: float
     passes: int  # of the network, over single clips
 
+    def first(self, count: int) -> Samples:
+        """A part, at the same cost a clip."""
+        share = min(count, len(self.frames)) / len(self.frames)
+        return Samples(self.frames[:count], self.seconds * share, round(self.passes * share))
+
     @property
     def seconds_per_clip(self) -> float:
         return self.seconds / len(self.frames)
-
-    @property
-    def passes_per_clip(self) -> float:
-        return self.passes / len(self.frames)
 
 
 def sample_prompts(

@@ -126,7 +126,7 @@ def shown(value: Any, style: str) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if style == "percent":
-        return f"{value:.1%}".replace("%", "\u202f%")
+        return f"{value:.1%}"
     if style == "bare":
         return f"{100 * value:.1f}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if style == "plain" else f"{value:.3g}"
@@ -146,7 +146,7 @@ def _overview(runs: Sequence[Run], models: Sequence[ModelResult]) -> dict[str, A
         "tiles": sections.TILES,
         "models": models,
         "overview_chart": sections.overview_chart(models),
-        "overview_note": "Bars are 95 % intervals. Dashed marks: what real clips score (right), and what the first "
+        "overview_note": "Bars are 95% intervals. Dashed marks: what real clips score (right), and what the first "
         "model's clips score when they are judged against other captions (left).",
         "verdict_note": "A judge reads shape, colour and motion from the pixels; what it read is in the tooltip."
         if any("seen.joint" in model.metrics for model in models)
@@ -181,7 +181,7 @@ def sample_kinds(models: Sequence[ModelResult], report: ReportParams) -> list[Ki
 
 
 def _showcase(model: ModelResult, kind: str) -> list[Row]:
-    return [row for row in model.samples if row.attributes["kind"] == kind and row.attributes["showcase"]]
+    return [row for row in model.samples if row.attributes["kind"] == kind and row.attributes["role"] != "failure"]
 
 
 def _prompt(models: Sequence[ModelResult], kind: str, index: int, seeds: int) -> Prompt:
@@ -206,10 +206,10 @@ def take(row: Row, label: str = "Real clip") -> Take:
         strip=film_strip(row.frames(), row.fps),
         alt=f"{label}: {row.captions[0]}{verdict}",
         caption=row.captions[0],
-        right=facts.get("right") if facts["role"] == "model" else None,
+        right=facts.get("right") if facts["role"] != "real" else None,
         wrong=wrong,
         reading=f"read as: {reading}" if reading else "",
-        note=f"seed {facts['seed']}" if facts["role"] == "model" else "",
+        note=f"seed {facts['seed']}" if facts["role"] != "real" else "",
     )
 
 
@@ -217,11 +217,7 @@ def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
     """Each model's first failures outside the showcase, by kind of prompt."""
     for model in models:
         for kind, name in sections.KINDS.items():
-            rows = [
-                row
-                for row in model.samples
-                if row.attributes["kind"] == kind and not row.attributes["showcase"] and not row.attributes["right"]
-            ]
+            rows = [row for row in model.samples if (row.split, row.attributes["role"]) == (kind, "failure")]
             total, n = (model.metrics.get(f"{kind}.{key}") for key in ("failures", "clips"))
             about = f"{total} of {n} clips fail" if total is not None else ""
             if rows:

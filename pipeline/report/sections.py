@@ -130,7 +130,7 @@ def _marks(metrics: Mapping[str, Any], attribute: str) -> tuple[tuple[str, float
 
 def _dots(models: Sequence[ModelResult], key: str) -> tuple[Dot, ...]:
     return tuple(
-        Dot(model.label, *(float(model.metrics[key + end]) for end in ("", "_low", "_high")), colour)
+        Dot(model.label, model.metrics[key], model.metrics[f"{key}_low"], model.metrics[f"{key}_high"], colour)
         for colour, model in enumerate(models)
         if key + "_low" in model.metrics
     )
@@ -209,7 +209,7 @@ def learning_charts(models: Sequence[ModelResult]) -> list[Markup]:
 
     A file is a chart per model family: losses of different families do not compare.
     """
-    charts = []
+    charts: list[Markup] = []
     for family in dict.fromkeys(model.name for model in models):
         members = [(colour, model) for colour, model in enumerate(models) if model.name == family]
         for name in dict.fromkeys(name for _, model in members for name in model.history):
@@ -227,11 +227,11 @@ def learning_charts(models: Sequence[ModelResult]) -> list[Markup]:
 def _history_charts(name: str, members: Sequence[tuple[int, ModelResult]]) -> Iterator[Markup]:
     columns = dict.fromkeys(key for _, model in members for row in model.history.get(name, [])[:1] for key in row)
     for column in columns:
-        if column in ("step", "seconds", "time"):
+        if column in ("step", "seconds", "t"):
             continue
         lines = []
         for colour, model in members:
-            points = _points(model.history.get(name, []), column)
+            points = _mean_by_step(model.history.get(name, []), column)
             if len(points) > 1:
                 lines.append(Series(model.label, points, colour))
         if lines:
@@ -244,14 +244,13 @@ def _history_charts(name: str, members: Sequence[tuple[int, ModelResult]]) -> It
             yield line_chart(f"{title}, {members[0][1].name}", "Step", label, lines, log_y=positive and spread)
 
 
-def _points(rows: Sequence[Mapping[str, str]], column: str) -> tuple[tuple[float, float], ...]:
-    found = []
+def _mean_by_step(rows: Sequence[Mapping[str, str]], column: str) -> tuple[tuple[float, float], ...]:
+    """(step, value): validation has a row per noise level, whose mean is shown; an empty cell was not measured."""
+    values: dict[float, list[float]] = {}
     for row in rows:
-        try:
-            found.append((float(row["step"]), float(row[column])))
-        except (KeyError, ValueError, TypeError):
-            continue  # not measured at this step
-    return tuple(found)
+        if row.get("step") and row.get(column):
+            values.setdefault(float(row["step"]), []).append(float(row[column]))
+    return tuple((step, sum(found) / len(found)) for step, found in values.items())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""Stage evaluate: judge a trained model on the chosen set. `python -m stages.evaluate unet`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
+
+from functools import partial
+from pathlib import Path
+
+from pipeline.evaluation.evaluate import timed_evaluation
+from pipeline.evaluation.judge import load_judge
+from pipeline.evaluation.plots import write_plots
+from pipeline.generate import find_device
+from pipeline.models import load_model
+from pipeline.params import load_params
+from pipeline.process import run_stage, write_json
+from pipeline.shards import write_shard
+from pipeline.text import CaptionTable
+
+log = logging.getLogger("t2v")
+
+
+def main(
+    model: str,
+    *,
+    params_path: Path = Path("params.yaml"),
+    shards: Path = Path("data/shards"),
+    embeddings: Path = Path("data/embeddings"),
+    models: Path = Path("models"),
+    evaluations: Path = Path("evaluations"),
+    plots: Path = Path("plots/evaluate"),
+    metrics: Path = Path("metrics/evaluate"),
+) -> None:
+    params = load_params(params_path)
+    device = find_device("auto")
+    result = timed_evaluation(
+        load_model(models / model, device),
+        load_judge(models / "judge", device),
+        CaptionTable.read(embeddings / f"{params.dataset}.parquet"),
+        shards / params.dataset,
+        params.evaluate,
+        params.report,
+        params.sampling,
+    )
+    write_shard(evaluations / model / "samples.parquet", result.samples)
+    write_plots(plots / model, result)
+    write_json(metrics / f"{model}.json", result.rounded_metrics())
+    log.info("judged %d clips of models/%s, kept %d", result.metrics["clips"], model, len(result.samples))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["unet"], ["gan"]):
+        sys.exit(f"error: {' '.join(sys.argv[1:])!r} is no model: python -m stages.evaluate unet | gan")
+    run_stage(partial(main, sys.argv[1]))
