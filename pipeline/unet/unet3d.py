@@ -78,8 +78,8 @@ class UNet3D(nn.Module):
         self.stem_positions = Positions(first, self.grid_frames, self.cells) if p.positions else None
         self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
         self._build_levels(dims)
-        self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None)
-        self.head = nn.Conv2d(p.dim, self.channels_out * fold, 1)
+        self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None) if p.final_block else None
+        self.head = nn.Conv2d(p.dim if p.final_block else dims[0] * 2, self.channels_out * fold, 1)
         self.to(memory_format=torch.channels_last)
 
     def _build_levels(self, dims: list[int]) -> None:
@@ -178,7 +178,10 @@ class UNet3D(nn.Module):
         x = self.mid_after(x, cond, grid.frames)
         for level, widen in zip(self.ups, self.widens, strict=True):
             x = widen(level(torch.cat([x, skips.pop()], dim=1), cond, grid))
-        return self._unfold(self.head(self.head_block(torch.cat([x, first], dim=1), None, grid.frames)))
+        x = torch.cat([x, first], dim=1)
+        if self.head_block is not None:
+            x = self.head_block(x, None, grid.frames)
+        return self._unfold(self.head(x))
 
     def _stem(self, x: Tensor, grid: Grid) -> Tensor:
         pf, ph = self.p.patch_frames, self.p.patch

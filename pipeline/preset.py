@@ -1,0 +1,87 @@
+"""Presets: overlays of params.yaml.
+
+`python -m pipeline.preset apply gpu` writes one into params.yaml, comments kept (for `dvc repro`);
+`python -m pipeline.preset args gpu` prints it as `-S section.key=value …` (for `dvc exp run $(…)`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.params import parse_params
+from pipeline.process import run_stage
+
+PRESETS = Path("presets")
+
+
+def read_preset(name: str, folder: Path = PRESETS) -> dict[str, Any]:
+    """The overlay's tree. Raises ValueError, naming those there are, where it does not exist."""
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
+        raise ValueError(f"{path}: no such preset; there are: {known}")
+    return YAML(typ="safe").load(path) or {}
+
+
+def merge(tree: Any, overlay: dict[str, Any]) -> None:
+    """Overlay values in place, section by section."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def apply_preset(name: str, path: Path = Path("params.yaml"), folder: Path = PRESETS) -> None:
+    """Write the overlay into a params file, comments kept, whole or not at all, once the result is known to be valid."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    tree = yaml.load(path)
+    merge(tree, read_preset(name, folder))
+    parse_params(json.loads(json.dumps(tree)), where=f"{path} with presets/{name}.yaml")
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yaml.dump(tree, file)
+    os.replace(partial, path)
+
+
+def preset_args(name: str, folder: Path = PRESETS) -> list[str]:
+    """The overlay as `-S key=value` words for `dvc exp run`, free of spaces, so that a shell may split them."""
+    return [word for key, value in _flat(read_preset(name, folder)) for word in ("-S", f"{key}={_word(value)}")]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        flat += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return flat
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float) and "e" in repr(value):
+        return f"{value:.10f}".rstrip("0")
+    if isinstance(value, list):
+        return "[" + ",".join(_word(item) for item in value) + "]"
+    return {True: "true", False: "false", None: "null"}.get(value) if isinstance(value, bool | None) else str(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("apply", "args"))
+    parser.add_argument("name")
+    args = parser.parse_args()
+    if args.action == "apply":
+        apply_preset(args.name)
+    else:
+        print(" ".join(preset_args(args.name)))
+
+
+if __name__ == "__main__":
+    run_stage(main)
