@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.gan.words import text_reader
+from pipeline.gan.words import SAID
 from pipeline.params import TrainGanParams
 
 LAST_GRID = 4  # px, where a judge flattens: what is where stays known
@@ -43,9 +43,9 @@ def shrinking(channels: int, dim: int, resolution: int) -> nn.Sequential:
 
 
 class Discriminator(nn.Module):
-    """Both judges and their reading of the caption."""
+    """Both judges. What a caption says, (B, SAID), comes from the reader that the generator keeps."""
 
-    def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
+    def __init__(self, params: TrainGanParams) -> None:
         super().__init__()
         self.clip_resolution = min(params.clip_resolution, params.resolution)
         self.frame_judge = shrinking(params.channels, params.discriminator_dim, params.resolution)
@@ -54,11 +54,9 @@ class Discriminator(nn.Module):
         self.frame_logit = nn.Linear(FEATURES, 1)
         self.clip_logit = nn.Linear(FEATURES, 1)
         self.embed = nn.Linear(2 * FEATURES, FEATURES)
-        self.reader = text_reader(params, words, encoder_width)
-        self.text = nn.Sequential(nn.LayerNorm(self.reader.width), nn.Linear(self.reader.width, FEATURES), nn.SiLU())
-        self.frame_projection = nn.Linear(FEATURES, FEATURES, bias=False)
-        self.clip_projection = nn.Linear(FEATURES, FEATURES, bias=False)
-        self.text_embed = nn.Linear(FEATURES, FEATURES)
+        self.frame_projection = nn.Linear(SAID, FEATURES, bias=False)
+        self.clip_projection = nn.Linear(SAID, FEATURES, bias=False)
+        self.text_embed = nn.Linear(SAID, FEATURES)
 
     def shrink(self, video: Tensor) -> Tensor:
         """(B, C, F, H, W) to what the clip judge sees, (B, C, F, h, w)."""
@@ -76,10 +74,6 @@ class Discriminator(nn.Module):
             rearrange(one_by_one, "(b k) d -> b k d", b=len(frames)),
             self.clip_judge(rearrange(clip, "b c f h w -> b (c f) h w")),
         )
-
-    def read(self, text: Tensor) -> Tensor:
-        """Word indices (B, L) or vectors (B, D) to (B, FEATURES)."""
-        return self.text(self.reader(text))
 
     def logits(self, seen: Seen, said: Tensor) -> tuple[Tensor, Tensor]:
         """Of the frames (B, k) and of the clip (B,): high where they look real and fit the caption."""

@@ -43,10 +43,10 @@ class Game:
         self.generator = generator
         self.discriminator = discriminator
         self.params = params
-        self.optimizer_g = torch.optim.Adam(generator.parameters(), params.lr, (params.betas[0], params.betas[1]))
-        self.optimizer_d = torch.optim.Adam(
-            discriminator.parameters(), params.lr_discriminator, (params.betas[0], params.betas[1])
-        )
+        betas = (params.betas[0], params.betas[1])
+        taught = [*discriminator.parameters(), *generator.reader.parameters()]
+        self.optimizer_g = torch.optim.Adam(generator.own_parameters(), params.lr, betas)
+        self.optimizer_d = torch.optim.Adam(taught, params.lr_discriminator, betas)
 
     def step(self, batch: Batch, number: int, rng: torch.Generator) -> dict[str, float]:
         """Train both networks on one batch; the losses by name."""
@@ -100,7 +100,7 @@ class Game:
         judge, params = self.discriminator, self.params
         if penalised:
             real = (real[0].requires_grad_(), real[1].clone().requires_grad_())
-        said = judge.read(text)
+        said = self.generator.reader(text)
         seen_real, seen_fake = judge.look(*real), judge.look(*fake)
         logits_real, logits_fake = judge.logits(seen_real, said), judge.logits(seen_fake, said)
         others = self._mismatched(seen_real, said, same, shift)
@@ -130,7 +130,7 @@ class Game:
 
     def _draw(self, fake: tuple[Tensor, Tensor], text: Tensor, same: Tensor) -> dict[str, float]:
         judge, params = self.discriminator, self.params
-        said = judge.read(text)
+        said = self.generator.reader(text).detach()
         seen = judge.look(*fake)
         adversarial = torch.stack([generator_loss(params.loss, logits) for logits in judge.logits(seen, said)]).sum()
         contrast = contrastive_loss(*judge.embeddings(seen, said), same)

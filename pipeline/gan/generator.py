@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from pipeline.gan.words import Vocabulary, text_reader
+from pipeline.gan.words import SAID, CaptionReader, Vocabulary
 from pipeline.params import TrainGanParams
 
 if TYPE_CHECKING:
@@ -126,15 +126,16 @@ class VideoGenerator(nn.Module):
         super().__init__()
         self.params = params
         self.vocabulary = Vocabulary(vocabulary)
-        self.reader = text_reader(params, len(self.vocabulary), encoder_width)
-        text_dim, code_dim, k, c = self.reader.width, params.code_dim, params.sprites, params.channels
-        self.text = nn.Sequential(
-            nn.LayerNorm(text_dim), nn.Linear(text_dim, code_dim), nn.SiLU(), nn.Linear(code_dim, code_dim)
-        )
-        self.content = nn.Sequential(nn.Linear(code_dim + params.noise_dim, code_dim), nn.SiLU())
-        self.motion = nn.Sequential(nn.Linear(code_dim + params.motion_dim, code_dim), nn.SiLU())
+        self.reader = CaptionReader(params, len(self.vocabulary), encoder_width)
+        code_dim, k, c = params.code_dim, params.sprites, params.channels
+        self.content = nn.Sequential(nn.Linear(SAID + params.noise_dim, code_dim), nn.SiLU())
+        self.motion = nn.Sequential(nn.Linear(SAID + params.motion_dim, code_dim), nn.SiLU())
         self.canvas = Canvas(code_dim, params.base_dim, c + k * (c + 1), params.resolution)
         self.path = MotionPath(code_dim, params.frames, code_dim // 2, k * (POSE + c))
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """All but the reader's, which the judges train."""
+        return [weight for name, weight in self.named_parameters() if not name.startswith("reader.")]
 
     def noise(self, generators: Sequence[torch.Generator]) -> Tensor:
         """(B, noise_dim + motion_dim), one row per generator."""
@@ -144,7 +145,7 @@ class VideoGenerator(nn.Module):
     def layers(self, noise: Tensor, text: Tensor) -> Layers:
         """What the clip shows. noise (B, noise_dim + motion_dim); text: word indices (B, L) or vectors (B, D)."""
         k, c = self.params.sprites, self.params.channels
-        said = self.text(self.reader(text))
+        said = F.layer_norm(self.reader(text).detach(), (SAID,))
         content_noise, motion_noise = noise.split([self.params.noise_dim, self.params.motion_dim], dim=1)
         canvas = self.canvas(self.content(torch.cat([said, content_noise], 1)))
         path = self.path(self.motion(torch.cat([said, motion_noise], 1)))

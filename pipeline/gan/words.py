@@ -18,6 +18,7 @@ from pipeline.params import TrainGanParams
 log = logging.getLogger("t2v")
 
 UNKNOWN = "<unk>"
+SAID = 128  # width of what a caption becomes
 
 
 class Vocabulary:
@@ -90,10 +91,20 @@ class PooledText(nn.Module):
         self.std.copy_(pooled.std(0).clamp(min=1e-4))
 
 
-def text_reader(params: TrainGanParams, words: int, encoder_width: int | None) -> WordEmbedding | PooledText:
-    """What turns a caption's input (word indices, or encoder vectors) into one vector."""
-    return (
-        WordEmbedding(words, params.word_dim, params.word_window)
-        if encoder_width is None
-        else PooledText(encoder_width)
-    )
+class CaptionReader(nn.Module):
+    """A caption's word indices (B, L), or encoder vectors (B, D), to features (B, SAID).
+
+    The judges train it, on real clips beside their captions; the generator listens to what they have learnt to hear.
+    """
+
+    def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
+        super().__init__()
+        self.source: WordEmbedding | PooledText
+        if encoder_width is None:
+            self.source = WordEmbedding(words, params.word_dim, params.word_window)
+        else:
+            self.source = PooledText(encoder_width)
+        self.mix = nn.Sequential(nn.LayerNorm(self.source.width), nn.Linear(self.source.width, SAID), nn.SiLU())
+
+    def forward(self, text: Tensor) -> Tensor:
+        return self.mix(self.source(text))

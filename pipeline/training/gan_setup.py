@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.generator import VideoGenerator
@@ -50,12 +49,11 @@ def start_gan(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         generator = VideoGenerator(params, vocabulary_of(captions), width)
-        discriminator = Discriminator(params, len(generator.vocabulary), width)
-    readers: tuple[nn.Module, ...] = (generator.reader, discriminator.reader)
-    for reader in readers:
-        if isinstance(reader, PooledText):
-            assert texts is not None
-            reader.set_statistics(texts.batch(captions).pooled)
+        discriminator = Discriminator(params)
+    source = generator.reader.source
+    if isinstance(source, PooledText):
+        assert texts is not None
+        source.set_statistics(texts.batch(captions).pooled)
     return generator, discriminator
 
 

@@ -1,0 +1,418 @@
+"""The GAN baseline: text and code both steer the video, its frames belong together, and a run survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from pipeline.gan.discriminators import Discriminator
+from pipeline.gan.game import Batch, Game
+from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
+from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty
+from pipeline.gan.words import Vocabulary, WordEmbedding
+from pipeline.models import load_model, vocabulary_of
+from pipeline.params import TrainGanParams, load_params, parse_params
+from pipeline.tensors import to_model
+from stages.train_gan import main
+from tests.training_toys import COLOURS, FRAMES, SIDE, toy_clip, toy_params, write_toy_set
+
+ROOT = Path(__file__).parents[1]
+CLIPS = [toy_clip("train", number) for number in range(24)]
+WORDS = vocabulary_of([caption for clip in CLIPS for caption in clip.captions])
+
+
+def gan_tree(**changes: Any) -> dict[str, Any]:
+    tree = toy_params().model_dump(mode="json")
+    tree["train_gan"] |= {"frames": FRAMES, "resolution": SIDE, "steps": 12, "batch_size": 4, "base_dim": 16}
+    tree["train_gan"] |= {"code_dim": 16, "word_dim": 8, "discriminator_dim": 8, "clip_resolution": 8, "r1_every": 4}
+    tree["train_gan"] |= {"checkpoint_every": 3, "sample_every": 6, "num_sample_rows": 2}
+    tree["train_gan"] |= changes
+    return tree
+
+
+def gan_params(**changes: Any) -> TrainGanParams:
+    return parse_params(gan_tree(**changes)).train_gan
+
+
+def networks(params: TrainGanParams, words: tuple[str, ...] = WORDS) -> tuple[VideoGenerator, Discriminator]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return VideoGenerator(params, words, None), Discriminator(params)
+
+
+def played(params: TrainGanParams, steps: int) -> Game:
+    """A game after some steps on the toy clips."""
+    game = Game(*networks(params), params)
+    video = to_model(np.stack([clip.frames for clip in CLIPS]))
+    for step in range(steps):
+        rng = torch.Generator().manual_seed(step)
+        chosen = torch.randint(len(CLIPS), (params.batch_size,), generator=rng)
+        captions = [CLIPS[number].captions[0] for number in chosen]
+        game.step(Batch(video[chosen], game.generator.vocabulary.indices(captions), captions), step, rng)
+    return game
+
+
+@pytest.fixture(scope="module")
+def toy_game() -> Game:
+    return played(gan_params(batch_size=8), 150)
+
+
+# The words
+
+
+def test_vocabulary_is_the_same_in_any_order_of_captions() -> None:
+    assert vocabulary_of(["b a", "c"]) == vocabulary_of(["c", "a b"])
+    assert Vocabulary(["b", "a"]).indices(["a b", "b"]).tolist() == [[2, 3], [3, 0]]
+
+
+def test_unknown_words_are_named_and_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    vocabulary = Vocabulary(["red", "circle"])
+    assert vocabulary.unknown(["a red circle", "Red, shiny"]) == ["a", "shiny"]
+    vocabulary.warn_of_unknown(["a red circle"])
+    assert "a: not in the model's vocabulary" in caplog.text
+    table = WordEmbedding(len(vocabulary), 5, 1)
+    assert torch.equal(table(vocabulary.indices(["wobbly"])), torch.zeros(1, 5))
+
+
+def test_a_caption_without_words_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no words"):
+        Vocabulary(["red"]).indices(["red", " . "])
+
+
+def test_padding_does_not_change_a_caption() -> None:
+    vocabulary = Vocabulary(WORDS)
+    for window in (1, 3):
+        table = WordEmbedding(len(vocabulary), 6, window)
+        alone = table(vocabulary.indices([CLIPS[0].captions[0]]))
+        padded = table(vocabulary.indices([CLIPS[0].captions[0], "a red square moving up and " + "a " * 9]))
+        assert torch.allclose(alone[0], padded[0], atol=1e-6)
+
+
+def test_a_window_reads_the_order_of_words_and_the_mean_does_not() -> None:
+    vocabulary = Vocabulary(["from", "left", "right", "to"])
+    both = vocabulary.indices(["from left to right", "from right to left"])
+    mean, phrase = (WordEmbedding(len(vocabulary), 16, window)(both) for window in (1, 3))
+    assert torch.allclose(mean[0], mean[1], atol=1e-6)
+    assert not torch.allclose(phrase[0], phrase[1], atol=1e-2)
+
+
+# The generator
+
+
+def sampled(generator: VideoGenerator, caption: str, seed: int) -> Tensor:
+    with torch.no_grad():
+        return generator.sample(None, [caption], [seed])[0]
+
+
+def test_samples_have_the_shape_and_range_of_the_params() -> None:
+    for channels in (1, 3, 4):
+        generator, _ = networks(gan_params(channels=channels, sprites=2))
+        video = generator.sample(None, ["a red square moving up", "a blue square moving down"], [0, 1])
+        assert video.shape == (2, channels, FRAMES, SIDE, SIDE)
+        assert video.isfinite().all()
+
+
+def test_a_sample_does_not_depend_on_its_neighbours() -> None:
+    generator, _ = networks(gan_params())
+    captions, seeds = ["a red square moving up", "a blue square moving down and down"], [3, 4]
+    together = generator.sample(None, captions, seeds)
+    for place in (0, 1):
+        assert torch.equal(together[place], generator.sample(None, captions[place:][:1], seeds[place:][:1])[0])
+
+
+def test_text_and_code_both_change_the_video() -> None:
+    generator, _ = networks(gan_params())
+    red = sampled(generator, "a red square moving up", 0)
+    assert torch.equal(red, sampled(generator, "a red square moving up", 0))
+    assert (red - sampled(generator, "a blue square moving down", 0)).abs().max() > 1e-3
+    assert (red - sampled(generator, "a red square moving up", 1)).abs().max() > 1e-3
+
+
+def test_every_code_reaches_the_video() -> None:
+    generator, _ = networks(gan_params())
+    text = generator.vocabulary.indices(["a red square moving up"])
+    noise = torch.randn(1, generator.params.noise_dim + generator.params.motion_dim, requires_grad=True)
+    (reached,) = torch.autograd.grad(generator(noise, text).square().sum(), noise)
+    assert (reached != 0).all()
+
+
+def test_a_sprite_goes_where_its_pose_says() -> None:
+    sprite = torch.zeros(1, 1, 4, 16, 16)
+    sprite[:, :, :, 6:10, 6:10] = 1.0
+    poses = torch.zeros(1, 3, 1, 4)
+    poses[0, 1, 0, 0], poses[0, 2, 0, 1] = 0.5, -0.25  # in half sides: 4 px to the right, 2 px up
+    video = render(Layers(-torch.ones(1, 3, 16, 16), sprite, poses, torch.zeros(1, 3, 1, 3)))
+    weight = (video[0, 0] + 1).double()
+    grid = torch.arange(16, dtype=torch.float64) + 0.5
+    x, y = ((weight * axis).sum((1, 2)) / weight.sum((1, 2)) for axis in (grid[None, None], grid[None, :, None]))
+    assert torch.allclose(x, torch.tensor([8.0, 12.0, 8.0], dtype=torch.float64), atol=1e-3)
+    assert torch.allclose(y, torch.tensor([8.0, 8.0, 6.0], dtype=torch.float64), atol=1e-3)
+
+
+def test_a_small_rendering_is_the_large_one_averaged() -> None:
+    generator, _ = networks(gan_params(resolution=64))
+    noise = generator.noise([torch.Generator().manual_seed(0)])
+    with torch.no_grad():
+        layers = generator.layers(noise, generator.vocabulary.indices(["a red square moving up"]))
+        large, small = render(layers), render(layers, 32)
+    averaged = torch.nn.functional.avg_pool2d(large.flatten(0, 1), 2).view_as(small)
+    assert (averaged - small).abs().mean() < 0.1 * averaged.std()
+
+
+def test_a_resolution_that_is_no_doubling_is_refused() -> None:
+    assert [doublings(side) for side in (16, 32, 64)] == [1, 2, 3]
+    for side in (8, 24, 100):
+        with pytest.raises(ValueError, match=r"train_gan\.resolution"):
+            doublings(side)
+
+
+# The losses
+
+
+def test_losses_at_known_logits() -> None:
+    good, bad = torch.tensor([2.0, 0.0]), torch.tensor([-3.0, 1.0])
+    assert float(discriminator_loss("hinge", good, bad, None)) == pytest.approx(0.5 + 1.0)
+    assert float(discriminator_loss("hinge", good, bad, torch.tensor([3.0]))) == pytest.approx(0.5 + (1.0 + 4.0) / 2)
+    assert float(discriminator_loss("hinge", good, bad, torch.empty(0))) == pytest.approx(1.5)
+    assert float(generator_loss("hinge", bad)) == pytest.approx(1.0)
+    log2 = float(np.log(2.0))
+    assert float(discriminator_loss("bce", torch.zeros(3), torch.zeros(3), None)) == pytest.approx(2 * log2)
+    assert float(generator_loss("bce", torch.zeros(3))) == pytest.approx(log2)
+
+
+def test_r1_of_a_linear_judge_is_half_its_squared_slope() -> None:
+    slope, x = torch.tensor([3.0, 4.0]), torch.randn(5, 2, requires_grad=True)
+    assert float(r1_penalty(x @ slope, [x])) == pytest.approx(12.5, rel=1e-5)
+
+
+def test_contrast_knows_its_own_and_forgives_equal_captions() -> None:
+    vectors = torch.eye(4)
+    other = torch.zeros(4, 4, dtype=torch.bool)
+    assert float(contrastive_loss(vectors, vectors, other)) < 1e-3
+    assert float(contrastive_loss(vectors, vectors.roll(1, 0), other)) > 5
+    twins = torch.eye(2)[[0, 0, 1, 1]]
+    equal = (twins @ twins.T).bool()
+    assert float(contrastive_loss(twins, twins, other)) > 0.6  # ln 2: a twin is as near as the clip's own
+    assert float(contrastive_loss(twins, twins, equal)) < 1e-3
+
+
+# The game
+
+
+def test_only_the_judges_teach_the_reader_and_each_side_its_own_weights() -> None:
+    game = Game(*networks(gan_params()), gan_params())
+    own = {id(weight) for weight in game.generator.own_parameters()}
+    heard = {id(weight) for weight in game.generator.reader.parameters()}
+    taught = {id(weight) for group in game.optimizer_d.param_groups for weight in group["params"]}
+    drawn = {id(weight) for group in game.optimizer_g.param_groups for weight in group["params"]}
+    assert not own & heard
+    assert own | heard == {id(weight) for weight in game.generator.parameters()}
+    assert drawn == own
+    assert taught == heard | {id(weight) for weight in game.discriminator.parameters()}
+
+
+@pytest.mark.slow
+def test_a_step_repeats_from_its_seed() -> None:
+    first, second = played(gan_params(), 3), played(gan_params(), 3)
+    for name, weight in first.generator.state_dict().items():
+        assert torch.equal(weight, second.generator.state_dict()[name]), name
+
+
+@pytest.mark.slow
+def test_a_mismatched_caption_scores_lower(toy_game: Game) -> None:
+    judge, generator = toy_game.discriminator, toy_game.generator
+    video = to_model(np.stack([clip.frames for clip in CLIPS]))
+    others = [CLIPS[(number + 1) % 24].captions[0] for number in range(24)]  # another colour
+    with torch.no_grad():
+        seen = judge.look(video, judge.shrink(video))
+        scores = [
+            judge.logits(seen, generator.reader(generator.vocabulary.indices(captions)))
+            for captions in ([clip.captions[0] for clip in CLIPS], others)
+        ]
+    for right, wrong in zip(*scores, strict=True):
+        assert right.mean() > wrong.mean() + 0.5
+
+
+@pytest.mark.slow
+def test_training_teaches_the_colour_of_the_caption(toy_game: Game) -> None:
+    params = toy_game.params
+    assert params.batch_size == 8
+    named = list(COLOURS)[:3]
+    right = 0
+    for seed, colour in enumerate(named * 4):
+        video = sampled(toy_game.generator, f"a {colour} square moving up", seed)
+        shades = torch.tensor([[value / 127.5 - 1 for value in COLOURS[name]] for name in named])
+        ink = video.flatten(1)[:, video.amin(0).flatten() < 0.0]  # what is not white
+        distance = (ink.mean(1) - shades).abs().sum(1) if ink.shape[1] else torch.zeros(3)
+        right += int(distance.argmin()) == named.index(colour)
+    assert right >= 8, f"{right} of 12"
+
+
+@pytest.mark.slow
+def test_frames_belong_together(toy_game: Game) -> None:
+    video = torch.cat([toy_game.generator.sample(None, [clip.captions[0]], [n]) for n, clip in enumerate(CLIPS[:8])])
+    video = video.detach()
+    moved = (video[:, :, 1:] - video[:, :, :-1]).abs().mean()
+    order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
+    shuffled = video[:, :, order]
+    assert moved > 0
+    assert (shuffled[:, :, 1:] - shuffled[:, :, :-1]).abs().mean() > 1.5 * moved
+    other_clips = (video[1:] - video[:-1]).abs().mean()
+    assert moved < 0.5 * other_clips
+
+
+# The stage
+
+
+def run_main(root: Path, **changes: Any) -> dict[str, Path]:
+    """Run the stage on the toy set below root."""
+    outputs = {
+        "model": root / "models/gan",
+        "plots": root / "plots/train_gan",
+        "metrics": root / "metrics/train_gan.json",
+    }
+    params = root / "params.yaml"
+    params.write_text(yaml.safe_dump(gan_tree(**changes)), encoding="utf-8")
+    main(params_path=params, shards=root / "data/shards", embeddings=root / "data/embeddings", **outputs)
+    return outputs
+
+
+def model_bytes(root: Path) -> dict[str, bytes]:
+    names = ("models/gan/weights.safetensors", "models/gan/model.json", "plots/train_gan/loss.csv")
+    return {name: (root / name).read_bytes() for name in names}
+
+
+@pytest.fixture
+def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write_toy_set(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["words", "encoder"])
+def test_the_stage_leaves_a_model_samples_losses_and_metrics(toy_root: Path, text: str) -> None:
+    outputs = run_main(toy_root, text=text)
+    assert sorted(path.name for path in outputs["model"].iterdir()) == ["model.json", "weights.safetensors"]
+    header, *rows = (outputs["plots"] / "loss.csv").read_text().splitlines()
+    assert header == "step,loss_d,loss_g,contrast_d,contrast_g,r1"
+    assert len(rows) == 12
+    metrics = yaml.safe_load(outputs["metrics"].read_text())
+    assert metrics["clips_seen"] == 48
+    assert metrics["train_clips"] == 24
+    samples = toy_root / ".scratch/train_gan/samples"
+    assert {path.name for path in samples.iterdir()} >= {"latest.gif", "step-000006.png", "prompts.txt"}
+    card = load_model(outputs["model"]).card
+    assert (card.family, card.frames, card.vocabulary) == ("gan", FRAMES, WORDS)
+    assert (card.text is None) == (text == "words")
+
+
+SAMPLE = """
+import hashlib, sys
+from pipeline.models import load_model
+video = load_model(sys.argv[1]).sample(["a red square moving up", "a green square, wobbling"], [5, 6])
+print(hashlib.sha256(video.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_a_saved_model_gives_the_same_video_in_a_new_process(toy_root: Path) -> None:
+    model = run_main(toy_root)["model"]
+    command = [sys.executable, "-c", SAMPLE, str(model)]
+    prints = [
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": s}
+        )
+        for s in ("1", "2")
+    ]
+    assert len(prints[0].stdout.strip()) == 64
+    assert prints[0].stdout == prints[1].stdout
+    one = load_model(model).sample(["a red square moving up"], [5])
+    assert np.array_equal(one, load_model(model).sample(["a red square moving up", "a green square"], [5, 6])[:1])
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_in_the_same_bytes(
+    toy_root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_main(toy_root)
+    whole = model_bytes(toy_root)
+    other = tmp_path_factory.mktemp("other")
+    write_toy_set(other)
+    monkeypatch.setenv("DVC_ROOT", str(other))
+    step, played_steps = Game.step, []
+
+    def interrupted(self: Game, *args: Any) -> dict[str, float]:
+        played_steps.append(1)
+        if len(played_steps) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *args)
+
+    monkeypatch.setattr(Game, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="after step 5 of 12"):
+        run_main(other)
+    run_main(other)
+    assert len(played_steps) == 12
+    assert model_bytes(other) == whole
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_in_the_same_bytes(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    steps = {"steps": 60, "checkpoint_every": 2, "sample_every": 60}
+    whole, killed = toy_root, tmp_path_factory.mktemp("killed")
+    write_toy_set(killed)
+    for root in (whole, killed):
+        (root / "params.yaml").write_text(yaml.safe_dump(gan_tree(**steps)), encoding="utf-8")
+    process = start_stage(killed)
+    deadline = time.monotonic() + 120
+    while not list((killed / ".scratch").rglob("step-*.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (killed / "models/gan").exists()
+    for root in (whole, killed):
+        assert start_stage(root).wait() == 0
+    assert model_bytes(whole) == model_bytes(killed)
+
+
+def start_stage(root: Path) -> subprocess.Popen[bytes]:
+    """The stage as its own process, in `root`."""
+    environment = os.environ | {"DVC_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.train_gan"], cwd=root, env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_with_step_and_seed(toy_root: Path) -> None:
+    with pytest.raises(ValueError, match=r"at step \d+ \(train_gan.seed=0\): training diverged; lower train_gan.lr"):
+        run_main(toy_root, lr=1.0e30, lr_discriminator=1.0e30)
+    assert not (toy_root / "models/gan").exists()
+
+
+# The params
+
+
+def test_the_old_settings_are_a_preset() -> None:
+    tree = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    overlay = yaml.safe_load((ROOT / "presets/seed_gan.yaml").read_text())
+    for section, values in overlay.items():
+        tree[section] |= values
+    params = parse_params(tree).train_gan
+    assert (params.lr, params.betas, params.batch_size, params.loss) == (2e-4, (0.5, 0.999), 16, "bce")
+    generator, _ = networks(params, ("circle", "down"))
+    assert generator.canvas.stem.out_features == 256 * 8 * 8
+    assert generator.content[0].in_features - 100 == generator.reader.mix[1].out_features
