@@ -1,7 +1,7 @@
 """One captioned clip, and its GIF bytes.
 
 Frames are uint8 (F, H, W, C) here and in files. A GIF keeps 256 colours a frame and whole-centisecond delays; equal
-consecutive frames, which encoders merge, come back by their duration, so a clip always returns as many frames as went in.
+consecutive frames, which encoders merge, come back by their duration, so a clip returns as many frames as went in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+GOOD_MSE = 255**2 / 10**3.8  # 38 dB: what an octree's palette reaches on easy frames
+PACK = np.array([1 << 16, 1 << 8, 1], np.int32)  # a pixel as one number
+SHIFTS = np.array([16, 8, 0])
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ def frame_delay_cs(fps: float) -> int:
 
 def encode_gif(frames: np.ndarray, fps: float) -> bytes:
     """GIF bytes of uint8 frames (F, H, W, 3), each with its own palette of up to 256 colours."""
-    assert frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3, frames.shape
-    images = [Image.fromarray(frame).quantize(256, method=Image.Quantize.FASTOCTREE) for frame in frames]
+    assert frames.dtype == np.uint8, frames.dtype
+    assert frames.ndim == 4, frames.shape
+    assert frames.shape[-1] == 3, frames.shape
+    images = [_quantise(frame) for frame in frames]
     buffer = io.BytesIO()
     images[0].save(
         buffer,
@@ -47,6 +53,52 @@ def encode_gif(frames: np.ndarray, fps: float) -> bytes:
         optimize=False,
     )
     return buffer.getvalue()
+
+
+def _quantise(frame: np.ndarray) -> Image.Image:
+    """A palette image: exact where 256 colours suffice, else an octree's palette, mended where it loses too much."""
+    pixels = frame.reshape(-1, 3)
+    colours, index = np.unique(pixels @ PACK, return_inverse=True)
+    if len(colours) <= 256:
+        return _indexed(index, (colours[:, None] >> SHIFTS & 255).astype(np.uint8), frame.shape)
+    octree = Image.fromarray(frame).quantize(256, method=Image.Quantize.FASTOCTREE)
+    palette = np.array(octree.getpalette(), np.uint8).reshape(-1, 3)
+    index = np.asarray(octree).reshape(-1)
+    if _squared_error(pixels, palette[index]).mean() / 3 <= GOOD_MSE:
+        return octree
+    return _indexed(*_refined(pixels, index, palette), frame.shape)
+
+
+def _refined(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One round of k-means (Lloyd 1982), colours without pixels moved to the worst ones: +3 dB. Exact in float32."""
+    palette = _means(pixels, index, palette)
+    unused = np.flatnonzero(np.bincount(index, minlength=256) == 0)
+    worst = np.argsort(-_squared_error(pixels, palette[index]), kind="stable")[: len(unused)]
+    palette[unused] = pixels[worst]
+    colours = palette.astype(np.float32)
+    nearness = pixels.astype(np.float32) @ (2 * colours.T)  # |x - c|² less |x|², negated; integers below 2²⁴
+    nearness -= (colours**2).sum(1)
+    index = nearness.argmax(1)
+    return index, _means(pixels, index, palette)
+
+
+def _means(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """uint8 (256, 3): the mean of each colour's pixels, or the colour itself where it has none."""
+    counts = np.bincount(index, minlength=256)[:, None]
+    sums = np.stack([np.bincount(index, weights=pixels[:, channel], minlength=256) for channel in range(3)], axis=1)
+    padded = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
+    return np.where(counts > 0, np.rint(sums / np.maximum(counts, 1)), padded).astype(np.uint8)
+
+
+def _squared_error(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """(N,) summed over the channels."""
+    return np.square(pixels.astype(np.int32) - shown).sum(1)
+
+
+def _indexed(index: np.ndarray, palette: np.ndarray, shape: tuple[int, ...]) -> Image.Image:
+    image = Image.frombytes("P", (shape[1], shape[0]), index.astype(np.uint8).tobytes())
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def decode_gif(data: bytes, n_frames: int) -> np.ndarray:

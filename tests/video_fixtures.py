@@ -1,0 +1,56 @@
+"""Small videos in many codecs and shapes, encoded by the bundled ffmpeg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+H264 = {"vcodec": "libx264", "preset": "veryfast", "crf": 12, "pix_fmt": "yuv420p"}
+
+
+def corners(n_frames: int, width: int = 128, height: int = 96) -> np.ndarray:
+    """uint8 (n_frames, height, width, 3): red, green, blue and grey quadrants; the middle's grey is the frame's."""
+    frames = np.zeros((n_frames, height, width, 3), np.uint8)
+    top, left = height // 2, width // 2
+    frames[:, :top, :left] = (180, 30, 30)
+    frames[:, :top, left:] = (30, 160, 30)
+    frames[:, top:, :left] = (30, 30, 190)
+    frames[:, top:, left:] = (150, 150, 150)
+    greys = np.linspace(20, 235, n_frames).astype(np.uint8)
+    rows, columns = slice(height // 4, -(height // 4)), slice(width // 4, -(width // 4))
+    frames[:, rows, columns] = greys[:, None, None, None]
+    return frames
+
+
+def shown_index(square: np.ndarray, n_frames: int) -> int:
+    """Which of `corners(n_frames)` a decoded square shows."""
+    side = square.shape[0]
+    grey = square[side * 7 // 16 : side * 9 // 16, side * 7 // 16 : side * 9 // 16].mean()
+    return int(np.abs(np.linspace(20, 235, n_frames) - grey).argmin())
+
+
+def encode(path: Path, frames: np.ndarray, fps: float = 10.0, filters: str = "null", **options: Any) -> Path:
+    """Write frames with ffmpeg's options; `filters` is a filter chain."""
+    _, height, width, _ = frames.shape
+    stream = ffmpeg.input("pipe:", f="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=fps)
+    run(stream.output(str(path), vf=filters, **options), frames.tobytes())
+    return path
+
+
+def remux(source: Path, path: Path, input_options: dict[str, Any] | None = None, **options: Any) -> Path:
+    """Copy the stream into another container with other metadata."""
+    run(ffmpeg.input(str(source), **(input_options or {})).output(str(path), c="copy", **options))
+    return path
+
+
+def run(stream: Any, data: bytes = b"") -> bytes:
+    """Run an ffmpeg-python graph; its stdout."""
+    try:
+        return stream.run(cmd=FFMPEG, input=data, quiet=True, overwrite_output=True)[0]
+    except ffmpeg.Error as error:
+        raise AssertionError(error.stderr.decode()[-2000:]) from None
