@@ -1,0 +1,73 @@
+"""Untrained models of both families, small enough for tests, as folders on disk; and an encoder without weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.models import ModelCard, build_network, save_model
+from pipeline.text import EncoderInfo, TextBatch
+from tests.training_toys import toy_params
+
+INFO = EncoderInfo("toy", None, 12, "mean", 16)
+VOCABULARY = ("a", "blue", "circle", "down", "moving", "red", "up")
+
+
+class HashEncoder:
+    """A vector per word, from its hash."""
+
+    def encode(self, captions: Sequence[str]) -> TextBatch:
+        longest = max(len(caption.split()) for caption in captions)
+        batch = TextBatch(
+            torch.zeros(len(captions), INFO.width),
+            torch.zeros(len(captions), longest, INFO.width),
+            torch.zeros(len(captions), longest, dtype=torch.bool),
+        )
+        for row, caption in enumerate(captions):
+            for place, word in enumerate(caption.split()):
+                seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4])
+                batch.tokens[row, place] = torch.randn(INFO.width, generator=torch.Generator().manual_seed(seed))
+                batch.mask[row, place] = True
+            batch.pooled[row] = batch.tokens[row].sum(0) / len(caption.split())
+        return batch
+
+
+def toy_card(family: str = "unet", **changes: Any) -> ModelCard:
+    params = toy_params()
+    tree = params.model_dump(mode="json")
+    tree["train_gan"] |= {"frames": 4, "resolution": 16, "base_dim": 16, "code_dim": 16, "word_dim": 8}
+    sections = ("unet", "diffusion", "train", "sampling") if family == "unet" else ("train_gan",)
+    facts: dict[str, Any] = {
+        "family": family,
+        "dataset": "shapes",
+        "frames": 4,
+        "resolution": 16,
+        "channels": 3,
+        "fps": 10.0,
+        "text": asdict(INFO) if family == "unet" else None,
+        "params": {name: tree[name] for name in sections},
+        "steps": 8,
+        "seed": 0,
+        "git_revision": None,
+        "clips_seen": 32,
+        "vocabulary": VOCABULARY,
+    }
+    return ModelCard(**{**facts, **changes})
+
+
+def write_toy_model(folder: Path, family: str = "unet", **changes: Any) -> ModelCard:
+    """An untrained model whose last layers are not zero, so that its samples differ."""
+    card = toy_card(family, **changes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network(card)
+        for weight in network.parameters():
+            if not weight.any():
+                torch.nn.init.normal_(weight, std=0.1)
+    save_model(folder, card, network.state_dict())
+    return card
