@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 COLUMNS_1K_A = {"key", "vid_key", "video_id", "sentence"}
 FORMS = "an object with `videos` and `sentences` (MSR-VTT), or records with video_id and caption"
@@ -22,8 +22,7 @@ class OtherTableError(ValueError):
     """Healthy JSON or CSV that is no captions file; one line."""
 
 
-@dataclass(frozen=True)
-class CaptionRecord:
+class CaptionRecord(NamedTuple):
     """One caption as found. `where` places it in its file; `fault` is set where the record itself is broken."""
 
     key: str

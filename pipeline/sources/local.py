@@ -16,9 +16,10 @@ import zlib
 from pathlib import Path
 
 from pipeline.params import DownloadParams
-from pipeline.sources.archive import VIDEO_SUFFIXES, is_video
-from pipeline.sources.manifest import Manifest, describe
+from pipeline.sources.archive import VIDEO_SUFFIXES, is_video, open_videos
+from pipeline.sources.manifest import Manifest, describe, videos_of
 from pipeline.sources.members import natural_order
+from pipeline.sources.msrvtt import read_captions
 
 CAPTION_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
 
@@ -26,20 +27,50 @@ CAPTION_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
 def fetch(params: DownloadParams, out: Path) -> Manifest:
     """Bring `params.path` and `params.captions_path` into `out`. Raises ValueError, one line."""
     assert params.path is not None, "checked by DownloadParams"
-    source = _existing(params.path, "download.path")
+    source = _videos_in(_existing(params.path, "download.path"))
     if source.is_file() and is_video(source.name):
         raise ValueError(f"download.path: {source} is one video; give the folder it is in, or a zip or tar of clips")
+    videos_of(source, source.name)
+    given = params.captions_path or str(_captions_of(source, Path(params.path).expanduser()))
     videos = _bring(source, out, "videos")
-    captions = videos
-    if params.captions_path is not None:
-        captions = bring_captions(params.captions_path, out)
-    origin = {"videos": source.name, "captions": Path(params.captions_path or params.path).name}
+    captions = videos if Path(given) == source else bring_captions(given, out)
+    origin = {"videos": source.name, "captions": Path(given).name}
     return describe(out, source="local", origin=origin, videos=videos, captions=captions)
 
 
 def bring_captions(text: str, out: Path) -> str:
     """Copy or pack the captions at `download.captions_path` into `out`; the new file's name."""
     return _bring(_existing(text, "download.captions_path"), out, "captions")
+
+
+def _videos_in(path: Path) -> Path:
+    """The path itself; or, for a folder with no video but one archive of videos in it, that archive."""
+    if not path.is_dir() or open_videos(path).entries:
+        return path
+    found = [file for file in sorted(path.iterdir()) if _is_archive(file) and open_videos(file).entries]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise ValueError(f"download.path: {path} holds several archives of videos ({names}); give one of them")
+    return found[0] if found else path
+
+
+def _captions_of(videos: Path, given: Path) -> Path:
+    """Where captions are when `captions_path` is null: among the videos, or in the only other file of their folder."""
+    try:
+        read_captions(videos)
+        return videos
+    except ValueError as error:
+        beside = given.iterdir() if given.is_dir() and given != videos else ()
+        found = [f for f in sorted(beside) if f != videos and (_is_archive(f) or f.suffix in CAPTION_SUFFIXES[:3])]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(file.name for file in found)
+        also = f" (one of {names})" if found else ""
+        raise ValueError(f"{error}, and name it in download.captions_path{also}") from None
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and (zipfile.is_zipfile(path) or _is_tar(path))
 
 
 def _existing(text: str, param: str) -> Path:

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.process import write_json
-from pipeline.sources.archive import open_videos
-from pipeline.sources.members import Member
+from pipeline.sources.archive import VideoArchive, open_videos
 from pipeline.sources.msrvtt import read_captions
 
 
@@ -33,9 +32,7 @@ def describe(folder: Path, *, source: str, origin: dict[str, str], videos: str, 
 
     Raises ValueError where there is no clip, no caption, or no clip that has one.
     """
-    archive = open_videos(folder / videos)
-    if not archive.entries:
-        raise ValueError(f"{origin['videos']}: no video in it{_example(archive.container.members)}")
+    archive = videos_of(folder / videos, origin["videos"])
     captioned = read_captions(folder / captions)
     n_both = sum(entry.key in captioned.captions for entry in archive.entries)
     if n_both == 0:
@@ -58,6 +55,16 @@ def describe(folder: Path, *, source: str, origin: dict[str, str], videos: str, 
     return manifest
 
 
+def videos_of(path: Path, name: str) -> VideoArchive:
+    """`open_videos`, and a ValueError that calls it `name` where it holds none."""
+    archive = open_videos(path)
+    if not archive.entries:
+        members = archive.container.members
+        example = f"{len(members)} files, such as {members[0].name!r}" if members else "it is empty"
+        raise ValueError(f"{name}: no video in it ({example}); give an archive or folder of mp4, mkv, webm … files")
+    return archive
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of data/raw. Raises ValueError where there is none."""
     path = folder / "manifest.json"
@@ -73,7 +80,3 @@ def sha256_of(path: Path) -> str:
 
 def _file_facts(path: Path) -> dict[str, int | str]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def _example(members: list[Member]) -> str:
-    return f" ({len(members)} files, such as {members[0].name!r})" if members else " (it is empty)"

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import tarfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -80,12 +81,11 @@ class Container:
                 self._infos = self._handle.infolist()
             else:
                 self._handle = tarfile.open(path)  # noqa: SIM115 (kept open for reading members)
+                weakref.finalize(self, self._handle.close)
                 self._infos = self._handle.getmembers()
         except READ_ERRORS as error:
-            raise ValueError(
-                f"{path}: not a whole zip or tar archive ({' '.join(str(error).split()) or type(error).__name__}); "
-                "get the file anew, or give a folder"
-            ) from None
+            words = "" if isinstance(error, tarfile.ReadError) else f" ({' '.join(str(error).split())})"
+            raise ValueError(f"{path}: not a whole zip or tar archive{words}; get it anew, or give a folder") from None
 
     def _sort_out(self) -> None:
         seen: set[str] = set()
@@ -108,7 +108,7 @@ class Container:
     def _describe(self, info: Any) -> tuple[str, int, str | None]:
         """Name with forward slashes (a folder's ends in one), bytes, and what is wrong with the member, if anything."""
         if isinstance(info, zipfile.ZipInfo):
-            return info.orig_filename, info.file_size, _zip_trick(info)
+            return info.orig_filename.replace("\\", "/"), info.file_size, _zip_trick(info)
         if isinstance(info, tarfile.TarInfo):
             return info.name + ("/" if info.isdir() else ""), info.size, _tar_trick(info)
         mode = info.lstat().st_mode

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.sources.archive import VIDEO_SUFFIXES, VideoArchive
+from pipeline.sources.archive import VideoArchive, is_video
 from pipeline.sources.caption_files import CaptionRecord, OtherTableError, read_table
 from pipeline.sources.members import READ_ERRORS, Container, Rejected, natural_order
 
@@ -161,7 +160,7 @@ def _add_file(reading: _Reading, name: str, data: bytes) -> None:
 
 
 def _add_record(reading: _Reading, record: CaptionRecord, earlier: set[str]) -> None:
-    key = record.key.removesuffix(next((s for s in VIDEO_SUFFIXES if record.key.lower().endswith(s)), ""))
+    key = str(PurePosixPath(record.key).with_suffix("")) if is_video(record.key) else record.key
     if key in earlier:
         reading.rejected.append(Rejected(key, f"{record.where}: a second file gives this clip captions"))
         return
@@ -172,7 +171,7 @@ def _add_record(reading: _Reading, record: CaptionRecord, earlier: set[str]) -> 
     if fault is not None:
         reading.rejected.append(Rejected(key, f"{record.where}: {fault}"))
         return
-    reading.captions.setdefault(key, []).append(" ".join(record.caption.split()))
+    reading.captions.setdefault(key, []).append(one_line(record.caption))
     if split is not None:
         reading.split[key] = split
 
@@ -189,7 +188,7 @@ def _add_lines(reading: _Reading, key: str, data: bytes) -> None:
         if fault is not None:
             reading.rejected.append(Rejected(key, f"caption {number} of its .txt: {fault}"))
         else:
-            reading.captions.setdefault(key, []).append(" ".join(line.split()))
+            reading.captions.setdefault(key, []).append(one_line(line.strip()))
 
 
 def caption_fault(caption: object) -> str | None:
@@ -207,6 +206,6 @@ def caption_fault(caption: object) -> str | None:
     return None if any(map(str.isalnum, caption)) else f"a caption with no letter or digit ({caption[:20]!r})"
 
 
-def summary(captions: Mapping[str, tuple[str, ...]]) -> str:
-    """'7,010 clips, 140,200 captions'"""
-    return f"{len(captions):,} clips, {sum(map(len, captions.values())):,} captions"
+def one_line(caption: str) -> str:
+    """The caption as written, but for line breaks and tabs."""
+    return caption if caption.isprintable() else " ".join(caption.split())

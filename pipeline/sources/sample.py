@@ -94,7 +94,13 @@ def encode(clip: SampleClip, path: Path) -> None:
         threads=1,
         **exact,
     )
-    output.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=b"".join(frames), quiet=True, overwrite_output=True)
+    try:
+        output.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), input=b"".join(frames), quiet=True, overwrite_output=True)
+    except ffmpeg.Error as error:
+        words = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise ValueError(
+            f"{clip.key}: ffmpeg could not encode it ({' '.join(words)}); reinstall imageio-ffmpeg"
+        ) from None
 
 
 def annotation(clips: list[SampleClip]) -> dict[str, Any]:
