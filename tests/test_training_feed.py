@@ -214,9 +214,9 @@ def test_prefetch_keeps_order_and_passes_errors_on() -> None:
             raise ValueError("clip 5 is broken")
         return step, threading.current_thread().name
 
-    given = []
+    steps = prefetch(make, range(9))
+    given = [next(steps) for _ in range(5)]
+    assert [step for step, _ in given] == [0, 1, 2, 3, 4]
+    assert all(thread.startswith("feed") for _, thread in given)
     with pytest.raises(ValueError, match="clip 5"):
-        for step, thread in prefetch(make, range(9)):
-            assert thread.startswith("feed")
-            given.append(step)
-    assert given == [0, 1, 2, 3, 4]
+        next(steps)

@@ -1,4 +1,4 @@
-"""A toy set, its captions' vectors and tiny params: what the tests of training share. A step takes some milliseconds."""
+"""A toy set, its captions' vectors and tiny params: what the tests of training share."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def write_toy_table(path: Path, captions: list[str]) -> None:
 def toy_params(**train: Any) -> Params:
     """The committed params at toy measures; keywords change the train section."""
     tree = load_params(Path(__file__).parents[1] / "params.yaml").model_dump(mode="json")
-    tree["unet"] |= {"dim": 16, "dim_mults": [1, 2], "patch": 4, "patch_frames": 2, "attn_heads": 2, "attn_dim_head": 8}
-    tree["unet"] |= {"spatial_attention": ["none", "none"], "temporal_attention": [False, True], "cond_dim": 32}
-    tree["unet"] |= {"joint_attention": [False, True], "cross_attention": [False, True], "dropout": 0.1}
+    tree["unet"] |= {"dim": 16, "dim_mults": [2], "patch": 4, "patch_frames": 2, "attn_heads": 2, "attn_dim_head": 8}
+    tree["unet"] |= {"spatial_attention": ["none"], "temporal_attention": [True], "joint_attention": [True]}
+    tree["unet"] |= {"cross_attention": [True], "mid_attention": "none", "cond_dim": 32, "dropout": 0.1}
     tree["train"] |= {"frames": 4, "resolution": SIDE, "batch_size": 4, "steps": 8, "warmup_steps": 2}
     tree["train"] |= {"checkpoint_every": 2, "sample_every": 4, "val_every": 4, "num_sample_rows": 2}
     tree["train"] |= {"precision": "fp32", "prob_focus_present": 0.25}
