@@ -1,0 +1,176 @@
+"""The graph as a whole: deps complete, run end to end on the smoke preset, rerun exactly where something changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.graph import UNTRACKED, code_deps, is_code, stage_script
+from pipeline.params import Params
+from pipeline.preset import apply_preset
+
+ROOT = Path(__file__).resolve().parent.parent
+GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_deps_list_every_module_that_the_stage_reaches(name: str) -> None:
+    listed = {dep for dep in GRAPH[name]["deps"] if is_code(dep)}
+    assert listed == set(code_deps(stage_script(GRAPH[name]))), "run `make deps`"
+
+
+def test_the_walk_finds_what_is_imported_inside_functions() -> None:
+    assert "pipeline/sources/kaggle_client.py" in code_deps("download")
+    assert not set(UNTRACKED) & set(code_deps("train"))
+    assert "pipeline/report/page.css" in code_deps("report")
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_a_stage_has_a_script_a_section_and_a_description(name: str) -> None:
+    assert (ROOT / "stages" / f"{name}.py").is_file()
+    assert name in Params.model_fields
+    assert name in GRAPH[name]["params"]
+    assert len(GRAPH[name]["desc"]) > 20
+
+
+def dvc(folder: Path, *words: str, check: bool = True) -> str:
+    """What `dvc WORDS` printed, both streams."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("DVC_ROOT", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    printed = done.stdout + done.stderr
+    assert not check or done.returncode == 0, printed[-4000:]
+    return printed
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def fresh_clone(folder: Path) -> Path:
+    """The working tree as a repository of its own, with the smoke preset committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    apply_preset("smoke", folder / "params.yaml", folder / "presets")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "start")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which the smoke preset has run to its end."""
+    folder = fresh_clone(tmp_path_factory.mktemp("graph"))
+    dvc(folder, "repro")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "smoke")
+    return folder
+
+
+def would_run(folder: Path) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", dvc(folder, "repro", "--dry")))
+
+
+@pytest.mark.slow
+def test_the_whole_graph_leaves_a_report_models_and_metrics(run: Path) -> None:
+    assert (run / "reports/index.html").stat().st_size > 10_000
+    for model in ("unet", "gan"):
+        metrics = json.loads((run / f"metrics/evaluate/{model}.json").read_text())
+        assert 0.0 <= metrics["seen.joint"] <= 1.0
+        assert "caption_shuffle.joint" in metrics
+        assert (run / f"models/{model}/weights.safetensors").is_file()
+    assert would_run(run) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "key", "value", "reruns"),
+    [
+        ("report", "seeds", 2, {"evaluate@unet", "evaluate@gan", "report"}),
+        ("train_gan", "steps", 7, {"train_gan", "evaluate@gan", "report"}),
+        ("train", "lr", 1.0e-3, {"train", "evaluate@unet", "report"}),
+        ("sampling", "guidance_scale", 3.0, {"train", "evaluate@unet", "evaluate@gan", "report"}),
+        ("evaluate", "prompts", 13, {"evaluate@unet", "evaluate@gan", "report"}),
+    ],
+)
+def test_a_changed_param_reruns_exactly_what_depends_on_it(
+    run: Path, section: str, key: str, value: Any, reruns: set[str]
+) -> None:
+    path = run / "params.yaml"
+    before = path.read_text()
+    tree = yaml.safe_load(before)
+    assert tree[section][key] != value
+    tree[section][key] = value
+    path.write_text(yaml.safe_dump(tree))
+    try:
+        # --dry lists the changed stages and all that lie behind them
+        assert would_run(run) == reruns
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.slow
+def test_a_second_clone_makes_the_same_bytes(run: Path, tmp_path: Path) -> None:
+    other = fresh_clone(tmp_path)
+    stages = ["download", "transcode", "shapes", "moving_mnist", "embed"]
+    dvc(other, "repro", *stages)
+    first, second = (yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (run, other))
+    for name, locked in second.items():
+        assert locked["outs"] == first[name]["outs"], name
+
+
+@pytest.mark.slow
+def test_experiments_are_run_and_compared(run: Path) -> None:
+    before = (run / "params.yaml").read_bytes()
+    dvc(run, "exp", "run", "--temp", "-n", "warmer", "-S", "sampling.guidance_scale=2.5", "-S", "report.seeds=2", "train")
+    assert (run / "params.yaml").read_bytes() == before
+    assert "sampling.guidance_scale" in dvc(run, "params", "diff", "HEAD", "warmer")
+    assert "warmer" in dvc(run, "exp", "show", "--csv")
+    assert "metrics/train.json" in dvc(run, "metrics", "diff", "HEAD", "warmer", "--all")
+    assert "index.html" in dvc(run, "plots", "diff", "HEAD", "warmer", "-o", "plots_diff")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        ({"train": {"lr": "fast"}}, r"error: params.yaml: train.lr: 'fast'"),
+        ({"dataset": "cats"}, r"error: params.yaml: dataset: 'cats'"),
+        ({"download": {"source": "local", "path": "nowhere.zip"}}, r"error: .*nowhere\.zip"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_traceback(tmp_path: Path, edit: dict[str, Any], says: str) -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in edit.items():
+        tree[key] = {**tree[key], **value} if isinstance(value, dict) else value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.download"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(says, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
