@@ -41,7 +41,7 @@ def _cluster(address: str) -> Iterator[tuple[Executor, str]]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{CLUSTER}={address}: no dask scheduler answers there ({error}); start it or unset {CLUSTER}"
