@@ -116,6 +116,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | N
         return results(start(server, tmp_path_factory.mktemp("errors"), *ERRORS, "a/fine"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", ERRORS)
 def test_each_failure_is_one_line_that_says_what_to_do(
     slug: str, answers: dict[str, tuple[str | None, str | None]]
@@ -128,12 +129,14 @@ def test_each_failure_is_one_line_that_says_what_to_do(
         assert words in error
 
 
+@pytest.mark.slow
 def test_a_whole_archive_comes_as_it_is(answers: dict[str, tuple[str | None, str | None]]) -> None:
     path, error = answers["a/fine"]
     assert error is None
     assert Path(path or "").read_bytes() == WHOLE
 
 
+@pytest.mark.slow
 def test_no_credentials_is_one_line_and_no_help_page(kaggle: FakeKaggle, tmp_path: Path) -> None:
     process = start(kaggle, tmp_path, "a/any", credentials=False)
     ((path, error),) = results(process).values()
