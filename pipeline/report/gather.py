@@ -88,7 +88,6 @@ class ModelResult:
     samples: tuple[Row, ...]
     tables: dict[str, list[dict[str, str]]]  # plots/evaluate/<model>/*.csv by name
     history: dict[str, list[dict[str, str]]]  # plots/<train stage>/*.csv by name
-    card: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,6 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
         samples=_samples(files.read(f"evaluations/{model}/samples.parquet")),
         tables=_tables(files, f"plots/evaluate/{model}"),
         history=_tables(files, f"plots/{TRAIN_STAGE[model]}"),
-        card=_json(files, f"models/{model}/model.json"),
     )
 
 

@@ -33,6 +33,7 @@ class Take:
     strip: Strip
     alt: str
     caption: str
+    kind: str
     right: bool | None
     wrong: str
     reading: str
@@ -134,8 +135,7 @@ def shown(value: Any, style: str) -> str:
 
 def _overview(runs: Sequence[Run], models: Sequence[ModelResult]) -> dict[str, Any]:
     run = runs[-1]
-    revisions = dict.fromkeys(str(model.card.get("git_revision") or "")[:10] for model in models)
-    facts = [f"Trained and judged on {run.dataset.replace('_', ' ')}", *(f"code {name}" for name in revisions if name)]
+    facts = [f"Trained and judged on {run.dataset.replace('_', ' ')}"]
     if len(runs) > 1:
         facts = [f"{runs[0].name} beside {runs[1].name}", run.dataset.replace("_", " ")]
     return {
@@ -206,6 +206,7 @@ def take(row: Row, label: str = "Real clip") -> Take:
         strip=film_strip(row.frames(), row.fps),
         alt=f"{label}: {row.captions[0]}{verdict}",
         caption=row.captions[0],
+        kind=row.split,
         right=facts.get("right") if facts["role"] != "real" else None,
         wrong=wrong,
         reading=f"read as: {reading}" if reading else "",
@@ -214,15 +215,17 @@ def take(row: Row, label: str = "Real clip") -> Take:
 
 
 def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
-    """Each model's first failures outside the showcase, by kind of prompt."""
+    """Each model's first failures outside the showcase, up to `limit` of each kind of prompt."""
     for model in models:
+        clips, counted = [], []
         for kind, name in sections.KINDS.items():
             rows = [row for row in model.samples if (row.split, row.attributes["role"]) == (kind, "failure")]
-            total, n = (model.metrics.get(f"{kind}.{key}") for key in ("failures", "clips"))
-            about = f"{total} of {n} clips fail" if total is not None else ""
-            if rows:
-                clips = [take(row, model.label) for row in rows[:limit]]
-                yield Gallery(f"{model.label}, {name.lower()}", about, clips)
+            clips += [take(row, model.label) for row in rows[:limit]]
+            if f"{kind}.failures" in model.metrics:
+                failed, total = (model.metrics[f"{kind}.{key}"] for key in ("failures", "clips"))
+                counted.append(f"{failed} of {total} {name.lower()}")
+        if clips:
+            yield Gallery(model.label, ", ".join(counted), clips)
 
 
 def _takes(kinds: Iterable[Kind]) -> Iterator[Take]:

@@ -31,7 +31,6 @@ TILES = (
     ("Seconds a clip", "seconds_per_clip", "number"),
     ("Evaluations", "evaluations_per_clip", "number"),
 )
-COUNT_KEYS = ("clips", "captions", "rows", "in", "out", "rejected", "accepted", "train", "val", "steps", "parameters")
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,19 @@ DISTANCES = (
         "nearest_pixels.floor",
         "the same in pixels (RMS, 0 to 255)",
     ),
-    Distance("Speed error", "seen.speed_error", "oracle_on_real.speed_error", "px a frame, beside that of real clips"),
-    Distance("Identity", "seen.identity", "oracle_on_real.identity", "how alike the object stays over frames"),
-    Distance("Flicker", "seen.flicker", "oracle_on_real.flicker", "brightness jumps between frames (0 to 255)"),
+    Distance(
+        "Speed error",
+        "seen.speed_error",
+        "oracle_on_real.speed_error",
+        "of the true speed; read off the path",
+        "percent",
+    ),
+    Distance(
+        "Identity", "seen.identity", "oracle_on_real.identity", "share of frames that keep shape and colour", "percent"
+    ),
+    Distance(
+        "Flicker", "seen.flicker", "oracle_on_real.flicker", "share of frames with too few or too many", "percent"
+    ),
     Distance("Recall at 1", "retrieval.r1", "retrieval_on_real.r1", "caption finds its clip first", "percent"),
     Distance("Recall at 10", "retrieval.r10", "retrieval_on_real.r10", "… among the first ten", "percent"),
     Distance("Recall at 10, shuffled", "retrieval.r10_shuffled", None, "the control: other captions", "percent"),
