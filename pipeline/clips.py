@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 GOOD_MSE = 255**2 / 10**3.8  # 38 dB: what an octree's palette reaches on easy frames
+DEFAULT_DELAY_MS = 100  # what players make of a GIF without delays
 PACK = np.array([1 << 16, 1 << 8, 1], np.int32)  # a pixel as one number
 SHIFTS = np.array([16, 8, 0])
 
@@ -115,6 +116,17 @@ def decode_gif(data: bytes, n_frames: int) -> np.ndarray:
         unit = _frame_duration(durations, n_frames) or unit
         frames = [frame for frame, d in zip(frames, durations, strict=True) for _ in range(max(1, round(d / unit)))]
     return fit_frame_count(np.stack(frames), n_frames)
+
+
+def gif_timing(data: bytes) -> tuple[int, float]:
+    """How many frames a GIF shows when each lasts as long as its shortest, and at what rate (1/s)."""
+    with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
+        durations = []
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            durations.append(int(image.info.get("duration", 0)) or DEFAULT_DELAY_MS)
+    unit = min(durations)
+    return sum(max(1, round(duration / unit)) for duration in durations), 1000 / unit
 
 
 def _frame_duration(durations: list[int], n_frames: int) -> int:

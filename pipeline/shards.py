@@ -2,14 +2,15 @@
 
 A row is one clip (see SCHEMA). Bytes are deterministic for the same rows and pyarrow version. `set.json` publishes what
 the set holds: counts per split, held-out combinations, templates, attributes in play.
+`python -m pipeline.shards export | import | show` is in pipeline/shards_cli.py.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def write_shard(path: Path, rows: Sequence[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     pq.write_table(pa.table(columns, schema=SCHEMA), partial, compression="none", row_group_size=100)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -90,24 +91,18 @@ def shard_paths(folder: Path) -> list[Path]:
     return paths
 
 
+def read_shard(path: Path) -> Iterator[Row]:
+    """The clips of one file, in order."""
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=100):
+        for record in batch.to_pylist():
+            captions, attributes = tuple(record["captions"]), json.loads(record["attributes"])
+            yield Row(**{**record, "captions": captions, "attributes": attributes})
+
+
 def read_rows(folder: Path, split: str | None = None, limit: int | None = None) -> Iterator[Row]:
     """The set's clips in order, of one split or of all."""
-    given = 0
-    for path in shard_paths(folder):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=100):
-            for record in batch.to_pylist():
-                if split is not None and record["split"] != split:
-                    continue
-                if limit is not None and given >= limit:
-                    return
-                given += 1
-                yield Row(
-                    **{
-                        **record,
-                        "captions": tuple(record["captions"]),
-                        "attributes": json.loads(record["attributes"]),
-                    }
-                )
+    rows = (row for path in shard_paths(folder) for row in read_shard(path) if split in (None, row.split))
+    return islice(rows, limit)
 
 
 def read_captions(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -161,3 +156,9 @@ def load_rows(rows: Iterable[Row]) -> LoadedSplit:
         frames,
         rows[0].fps,
     )
+
+
+if __name__ == "__main__":
+    from pipeline.shards_cli import main
+
+    main()

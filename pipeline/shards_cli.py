@@ -1,0 +1,117 @@
+"""`python -m pipeline.shards export DIR | import DIR | show SHARD`: look at shard sets, and bring clips in and out."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.gif_folder import GifShape, export_rows, import_folder
+from pipeline.shards import Row, read_rows, read_shard
+
+COLUMNS = 8
+FONT_PX = 12
+LINE_PX = 15
+CAPTION_LINES = 2
+
+
+def captioned_sheet(rows: Sequence[Row]) -> np.ndarray:
+    """A still of clips, one a row: frames from first to last, captions under them. uint8 (H', W', 3)."""
+    strips = [np.concatenate(list(_evenly(row.frames())), axis=1) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    height = sum(strip.shape[0] + CAPTION_LINES * LINE_PX + 6 for strip in strips)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
+    y = 0
+    for row, strip in zip(rows, strips, strict=True):
+        sheet.paste(Image.fromarray(strip), (0, y))
+        y += strip.shape[0] + 1
+        lines = [f"{row.key} [{row.split}]  {row.captions[0]}", *row.captions[1:CAPTION_LINES]]
+        for number, line in enumerate(lines):
+            draw.text((2, y + number * LINE_PX), _cut(line, width - 4, draw, font), fill="black", font=font)
+        y += CAPTION_LINES * LINE_PX + 5
+    return np.asarray(sheet)
+
+
+def _evenly(frames: np.ndarray) -> np.ndarray:
+    return frames[np.linspace(0, len(frames) - 1, min(COLUMNS, len(frames))).round().astype(int)]
+
+
+def _cut(line: str, width: int, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """What of the line fits into `width` px."""
+    if draw.textlength(line, font=font) <= width:
+        return line
+    while line and draw.textlength(line + "…", font=font) > width:
+        line = line[:-1]
+    return line + "…"
+
+
+def choose(path: Path, count: int, seed: int, split: str | None) -> list[Row]:
+    """`count` random clips of a shard file or a whole set, in order. Raises ValueError where there are none."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such shard or set; run the stage that makes it (dvc repro)")
+    rows = list(read_rows(path, split) if path.is_dir() else (r for r in read_shard(path) if split in (None, r.split)))
+    if not rows:
+        raise ValueError(f"{path}: no clip of split {split!r} in it" if split else f"{path}: no clip in it")
+    chosen = random.Random(seed).sample(range(len(rows)), min(count, len(rows)))
+    return [rows[index] for index in sorted(chosen)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program; a mistake of the user is one line on stderr and exit code 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(options.command(options))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def _export(options: argparse.Namespace) -> str:
+    return (
+        f"{options.folder}: {export_rows(read_rows(options.set, options.split, options.limit), options.folder)} clips"
+    )
+
+
+def _import(options: argparse.Namespace) -> str:
+    about = import_folder(options.folder, options.set, GifShape(options.frames, options.resolution))
+    return f"{options.set}: {sum(about['counts'].values())} clips {about['counts']}, {about['rejected']} rejected"
+
+
+def _show(options: argparse.Namespace) -> str:
+    rows = choose(options.shard, options.clips, options.seed, options.split)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(captioned_sheet(rows)).save(options.out, format="PNG")
+    return f"{options.out}: {len(rows)} clips of {options.shard}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.shards", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="export | import | show")
+
+    out = commands.add_parser("export", help="a set to x.gif + x.txt files")
+    out.add_argument("folder", type=Path)
+    out.add_argument("--set", type=Path, default=Path("data/shards/shapes"), help="folder of the shards")
+    out.add_argument("--split")
+    out.add_argument("--limit", type=int)
+    out.set_defaults(command=_export)
+
+    into = commands.add_parser("import", help="x.gif + x.txt files to a set")
+    into.add_argument("folder", type=Path)
+    into.add_argument("--set", type=Path, default=Path("data/shards/imported"), help="folder for the shards")
+    into.add_argument("--frames", type=int, default=16)
+    into.add_argument("--resolution", type=int, default=64)
+    into.set_defaults(command=_import)
+
+    show = commands.add_parser("show", help="random clips with their captions, as one picture")
+    show.add_argument("shard", type=Path, help="a shard file or the folder of a set")
+    show.add_argument("--out", type=Path, default=Path("sheet.png"))
+    show.add_argument("--clips", type=int, default=8)
+    show.add_argument("--seed", type=int, default=0)
+    show.add_argument("--split")
+    show.set_defaults(command=_show)
+    return parser
