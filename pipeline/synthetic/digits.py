@@ -83,15 +83,25 @@ def _cut(every: LabelledImages) -> DigitBank:
 
 
 def glyph(image: np.ndarray, height_px: int) -> np.ndarray:
-    """A picture uint8 (H, W), cut to its ink and enlarged so that its longer side is `height_px`: float32 in [0, 1]."""
-    ink = image >= INK * 255
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    assert len(rows), "an empty picture"
-    cut = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32) / 255
-    cut = np.pad(cut, 1)  # so that strokes end round and not at the border
-    scale = height_px / (max(cut.shape) - 1)
-    width, height = (max(1, round(side * scale)) for side in cut.shape[::-1])
-    large = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BICUBIC))
+    """A picture uint8 (H, W), cut to its ink and enlarged until its longer side is `height_px`: float32 in [0, 1].
+
+    The longer side may be a pixel off.
+    """
+    cut = np.pad(_cut_to_ink(image.astype(np.float32) / 255, INK), 2)  # so that strokes end round and not at the border
+    scale = height_px / (max(cut.shape) - 4)
+    return _enlarge(cut, scale * height_px / max(_enlarge(cut, scale).shape))
+
+
+def _enlarge(picture: np.ndarray, scale: float) -> np.ndarray:
+    width, height = (max(1, round(side * scale)) for side in picture.shape[::-1])
+    large = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
     low, high = EDGE
     share = np.clip((large - low) / (high - low), 0.0, 1.0)
-    return share * share * (3 - 2 * share)
+    return _cut_to_ink(share * share * (3 - 2 * share), 1e-3)
+
+
+def _cut_to_ink(picture: np.ndarray, least: float) -> np.ndarray:
+    ink = picture >= least
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    assert len(rows), "an empty picture"
+    return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -7,6 +7,7 @@ Speeds are shares of the canvas crossed in the whole clip, so they look alike at
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 
@@ -32,6 +33,8 @@ GROWTH = {"slow": 1.75, "normal": 2.15, "fast": 2.65}  # last radius over first
 SPEED_JITTER = 0.08  # of the speed, the turn and the logarithm of the growth: the words never overlap
 ZIGZAG_DEG = 55.0  # between a leg and the way forward
 MARGIN_PX = 0.5  # between an object and the edge of the canvas
+GAP_PX = 2.0  # between objects, in every frame: a clear pixel at least
+TRIES = (32, 160)  # random starts, in two goes, before several objects are said to have no room
 
 LEAST_FRAMES = {  # in which a motion can be told: a turn seen, or a turning square not mistaken for another
     "bounce-horizontal": 6,
@@ -137,36 +140,35 @@ def place(
     reaches: list[np.ndarray],  # (F, 4) each
     resolution: int,
     rng: np.random.Generator,
-    *,
-    gap_px: float = 1.0,  # kept between objects in every frame
-    tries: int = 512,
 ) -> list[np.ndarray] | None:
     """Start each object at random so that all stay on the canvas and apart; None where no start was found."""
-    starts = []
-    for path, reach_px in zip(paths, reaches, strict=True):
-        low, high = start_range(path, reach_px, resolution)
-        if (low > high).any():
-            return None
-        starts.append(rng.uniform(low, high, (tries if len(paths) > 1 else 1, 2)))
-    apart = np.ones(len(starts[0]), bool)
-    for j in range(len(paths)):
-        for i in range(j):
-            apart &= _apart(i, j, paths, reaches, starts, gap_px)
-    found = np.flatnonzero(apart)
-    if not len(found):
+    ranges = [start_range(path, reach_px, resolution) for path, reach_px in zip(paths, reaches, strict=True)]
+    if any((low > high).any() for low, high in ranges):
         return None
-    placed = [path.copy() for path in paths]
-    for path, start in zip(placed, starts, strict=True):
-        path[:, :2] += start[found[0]]
-    return placed
+    for tries in TRIES if len(paths) > 1 else (1,):
+        starts = [rng.uniform(low, high, (tries, 2)) for low, high in ranges]
+        boxes = [_boxes(path, reach, start) for path, reach, start in zip(paths, reaches, starts, strict=True)]
+        good = np.ones(tries, bool)
+        for one, other in combinations(boxes, 2):
+            good &= _apart(one, other)
+        if good.any():
+            return [_moved(path, start[good.argmax()]) for path, start in zip(paths, starts, strict=True)]
+    return None
 
 
-def _apart(
-    i: int, j: int, paths: list[np.ndarray], reaches: list[np.ndarray], starts: list[np.ndarray], gap_px: float
-) -> np.ndarray:
-    """(tries,): do the bounding boxes of two objects stay apart in every frame?"""
-    centre_i = starts[i][:, None] + paths[i][None, :, :2]  # (tries, F, 2)
-    centre_j = starts[j][:, None] + paths[j][None, :, :2]
-    before = centre_i + reaches[i][:, 1::2] + gap_px <= centre_j - reaches[j][:, 0::2]
-    after = centre_j + reaches[j][:, 1::2] + gap_px <= centre_i - reaches[i][:, 0::2]
-    return (before | after).any(axis=2).all(axis=1)
+def _boxes(path: np.ndarray, reach_px: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corners (2, tries, F) of an object's bounding box, for each start."""
+    low, high = path[:, :2] - reach_px[:, 0::2], path[:, :2] + reach_px[:, 1::2]
+    return starts.T[:, :, None] + low.T[:, None, :], starts.T[:, :, None] + high.T[:, None, :]
+
+
+def _apart(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(tries,): do two boxes stay apart in every frame?"""
+    clear = (one[1] + GAP_PX <= other[0]) | (other[1] + GAP_PX <= one[0])
+    return np.asarray((clear[0] | clear[1]).all(axis=1))
+
+
+def _moved(path: np.ndarray, start: np.ndarray) -> np.ndarray:
+    moved = path.copy()
+    moved[:, :2] += start
+    return moved

@@ -22,7 +22,7 @@ from pipeline.synthetic.plan import clip_seed, pick
 SECTION = "moving_mnist"
 PATH_SHARE = (0.30, 0.48)  # of the canvas, along the path of the clip; no caption says how fast
 GREYS = 32
-LAYOUT_TRIES = 200
+LAYOUT_TRIES = 500
 LARGEST_SHARE = {1: 0.5, 2: 0.4}  # of the canvas that a digit may be high, by how many there are
 
 

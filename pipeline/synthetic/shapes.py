@@ -24,7 +24,7 @@ from pipeline.synthetic.scene import RADIUS_SHARE, Thing, every_colour, paint, t
 SECTION = "shapes"
 LEAST_RADIUS_PX = 3.0  # below it a square is a circle
 SEVERAL_SIZES = ("small", "medium")  # large objects leave each other no room to move
-COMPANION_TRIES = 200
+COMPANION_TRIES = 500
 
 
 @dataclass(frozen=True)
