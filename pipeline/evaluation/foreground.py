@@ -21,6 +21,7 @@ LOOKS = 4  # frames that the border is taken from, evenly over the clip
 SEGMENTS = 16  # of the border; a pattern shows in most of them, a thing that touches the border in few
 PATTERN_SEGMENTS = 12
 SEPARATION = 0.55  # of the distance nearby: pixels below it may be a gap between two things
+CORE = 0.85  # of an object's own distance, from which a pixel shows its colour
 MIN_AREA = 0.0015  # of the picture; anything smaller is a speck
 IN_PLANE = np.zeros((3, 3, 3), bool)
 IN_PLANE[1] = True  # blobs join within a frame, never across frames
@@ -43,7 +44,7 @@ class Blobs:
     y: np.ndarray  # (n,) centre, px, down
     area: np.ndarray  # (n,) px, soft
     colour: np.ndarray  # (n, 3) RGB of the core
-    colour_spread: np.ndarray  # (n,) RGB units: standard deviation within the core
+    colour_spread: np.ndarray  # (n,) RGB units: standard deviation within the core, beyond the noise's
     pixel_blob: np.ndarray  # (m,) index of the blob
     pixel_x: np.ndarray
     pixel_y: np.ndarray
@@ -59,15 +60,16 @@ def find_palette(frames: np.ndarray) -> Palette:
     chosen = frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]
     pixels = _border(chosen).astype(np.float32)  # (LOOKS, P, 3)
     flat = pixels.reshape(-1, 3)
+    noise = _noise(pixels)
+    apart = max(PATTERN_CONTRAST, NOISE_FACTOR * noise)
     first = _dominant(flat)
-    away = ((flat - first) ** 2).sum(axis=1) > PATTERN_CONTRAST**2
+    away = ((flat - first) ** 2).sum(axis=1) > apart**2
     colours = [first]
     if away.mean() > PATTERN_SHARE:
         second = _dominant(flat[away])
-        if _is_everywhere(((pixels - second) ** 2).sum(axis=-1) < PATTERN_CONTRAST**2):
+        if _is_everywhere(((pixels - second) ** 2).sum(axis=-1) < apart**2):
             colours.append(second)
-    palette = np.stack(colours)
-    return Palette(palette, _noise(flat, palette))
+    return Palette(np.stack(colours), noise)
 
 
 def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
@@ -93,7 +95,9 @@ def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
     where, label = where[inside], (np.cumsum(kept) - 1)[label[inside]]
     frame, rest = np.divmod(where, (h + 2) * (w + 2))
     y, x = np.divmod(rest, w + 2)
-    return _measure(frames, frame, y - 1, x - 1, flat[where], label, int(kept.sum()), float(sizes[~kept].sum()))
+    return _measure(
+        frames, frame, y - 1, x - 1, flat[where], label, int(kept.sum()), float(sizes[~kept].sum()), palette
+    )
 
 
 def _share_out_edges(labels: np.ndarray, where: np.ndarray, steps: list[int]) -> np.ndarray:
@@ -137,26 +141,25 @@ def _measure(
     label: np.ndarray,
     n: int,
     speck_area: float,
+    palette: Palette,
 ) -> Blobs:
-    full = np.zeros(n, np.float32)
-    np.maximum.at(full, label, far)
-    core = far > 0.8 * full[label]  # the fullest pixels; their mean is the object's own distance
-    full = _mean(far, core, label, n)
+    middling = _mean(far, np.ones(len(far), bool), label, n)
+    full = _mean(far, far >= middling[label], label, n)  # the object's own distance, free of its soft edge
     alpha = (far / np.maximum(full[label], 1e-6)).clip(max=1.0)
     area = np.bincount(label, alpha, n)
     owner = np.zeros(n, np.int64)
     owner[label] = frame
-    core = alpha > 0.9
+    core = alpha > CORE
     rgb = frames[frame, y, x].astype(np.float32)
     colour = np.stack([_mean(rgb[:, c], core, label, n) for c in range(3)], axis=1)
-    spread = np.sqrt(_mean(((rgb - colour[label]) ** 2).sum(axis=1), core, label, n))
+    variance = _mean(((rgb - colour[label]) ** 2).sum(axis=1), core, label, n) - palette.noise**2
     return Blobs(
         frame=owner,
         x=np.bincount(label, alpha * x, n) / np.maximum(area, 1e-6),
         y=np.bincount(label, alpha * y, n) / np.maximum(area, 1e-6),
         area=area,
         colour=colour,
-        colour_spread=spread,
+        colour_spread=np.sqrt(variance.clip(min=0.0)),
         pixel_blob=label,
         pixel_x=x.astype(np.float32),
         pixel_y=y.astype(np.float32),
@@ -194,7 +197,7 @@ def _is_everywhere(hits: np.ndarray) -> bool:
     return sum(bool(part.mean() > PATTERN_SHARE) for part in np.array_split(still, SEGMENTS)) >= PATTERN_SEGMENTS
 
 
-def _noise(flat: np.ndarray, palette: np.ndarray) -> float:
-    """Standard deviation about the nearest background colour, from the median so that things don't count."""
-    nearest = np.min([((flat - colour) ** 2).sum(axis=1) for colour in palette], axis=0)
-    return float(np.sqrt(np.median(nearest)))
+def _noise(pixels: np.ndarray) -> float:
+    """RGB standard deviation of still pixels (F, P, 3) over frames, by the median so that things don't count."""
+    change = ((pixels[1:] - pixels[:-1]) ** 2).sum(axis=-1)
+    return float(np.sqrt(np.median(change) / 2.0))

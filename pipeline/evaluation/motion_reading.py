@@ -17,6 +17,7 @@ TURNS_WITHIN = 0.085  # what a turning, growing or colour-changing thing may wan
 STRAIGHT = 0.85  # net way over whole way, of a way without reversals
 DIRECTION_WITHIN_DEG = 18.0  # from one of the eight
 SIDEWAYS = 0.25  # of the way: how far a straight path may stray
+MOVING_SHARE = 0.65  # of the frames, in which a moving thing must move
 SWING = 0.25  # of the range: a reversal smaller than this is a tremble
 BOUNCE_SWINGS = (2, 4)
 ZIGZAG_SWINGS = (3, 6)
@@ -71,6 +72,8 @@ def read_motion(
 def _read_way(path: np.ndarray) -> Motion:
     """A motion from place to place: straight, bouncing or zigzagging."""
     steps = np.diff(path, axis=0)
+    if not _keeps_going(np.linalg.norm(steps, axis=1)):
+        return Motion(UNCLEAR, UNCLEAR, float(np.linalg.norm(steps, axis=1).sum()))
     whole, net, span = np.abs(steps).sum(axis=0), path[-1] - path[0], np.ptp(path, axis=0)
     main = int(span.argmax())
     other = 1 - main
@@ -90,6 +93,12 @@ def _read_way(path: np.ndarray) -> Motion:
             way = float(np.hypot(*whole))
             return Motion(f"zigzag-{axes[along]}", _speed_word("path", way), way)
     return Motion(UNCLEAR, UNCLEAR, float(np.linalg.norm(steps, axis=1).sum()))
+
+
+def _keeps_going(lengths: np.ndarray) -> bool:
+    """Does a thing move in most of its frames, rather than jump once or stop half way?"""
+    brisk = float(np.quantile(lengths, 0.9))
+    return float((lengths > 0.25 * brisk).mean()) >= MOVING_SHARE
 
 
 def _direction(path: np.ndarray, net: np.ndarray, length: float) -> str:

@@ -16,11 +16,12 @@ from pipeline.evaluation.background import name_background
 from pipeline.evaluation.colour_names import name_colours, to_lab
 from pipeline.evaluation.foreground import Blobs, find_blobs, find_palette
 from pipeline.evaluation.motion_reading import UNCLEAR, Motion, read_motion
-from pipeline.evaluation.silhouettes import SHAPES, SYMMETRY, Silhouettes, fit_silhouettes
+from pipeline.evaluation.silhouettes import SHAPES, SYMMETRY, Silhouettes, corner_reach, fit_silhouettes
 from pipeline.evaluation.tracking import Track, track
 
 LEAST_FRAMES = 4
 LEAST_OVERLAP = 0.80  # of the mask with the best shape
+MOST_SOFTNESS = 0.6  # width of the edge over the radius: beyond it an outline is a guess
 LEAST_LEAD = 0.03  # of the best shape's overlap over the next one's
 AGREEMENT = 0.75  # share of a thing's frames that must show its shape, and its colour
 MAX_LEFTOVER = 0.12  # share of the foreground that belongs to nothing, beyond which the count is unclear
@@ -29,7 +30,6 @@ ONE_COLOUR = 45.0  # RGB units: standard deviation within a thing beyond which i
 SIZES = ((0.118, "small"), (0.164, "medium"), (0.24, "large"))  # upper limits of the radius over the height
 LEAST_RADIUS = 0.06
 MAX_PAIRED = 5  # things: no caption speaks of more
-CORNER_RADIUS = {"circle": 1.0, "square": 1.24, "triangle": 1.2, "star": 1.1}  # centre to corner over the radius
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def at_every_frame(thing: Track, values: np.ndarray, n_frames: int) -> np.ndarra
 
 def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int) -> ObjectReading:
     chosen = thing.blobs
-    shape, k, confidence, shape_agrees = _read_shape(outlines.overlap[chosen])
+    shape, k, confidence, shape_agrees = _read_shape(outlines.overlap[chosen], outlines.softness[chosen])
     colour, colour_to, colour_agrees = _read_colour(blobs, chosen)
     path = at_every_frame(thing, np.column_stack([blobs.x[chosen], blobs.y[chosen]]) / height, n_frames)
-    radius = at_every_frame(thing, outlines.radius[chosen, k] / CORNER_RADIUS[SHAPES[k]], n_frames)
+    radius = at_every_frame(thing, outlines.radius[chosen, k] / corner_reach(SHAPES[k]), n_frames)
     turnable = SHAPES[k] != "circle" and len(thing.frames) == n_frames
     motion = read_motion(
         path,
@@ -133,13 +133,14 @@ def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int
     )
 
 
-def _read_shape(overlap: np.ndarray) -> tuple[str, int, float, np.ndarray]:
+def _read_shape(overlap: np.ndarray, softness: np.ndarray) -> tuple[str, int, float, np.ndarray]:
     """Name, its index (of the best, also where unclear), its overlap, and which frames agree; overlaps are (m, 4)."""
     mean = overlap.mean(axis=0)
     k = int(mean.argmax())
     lead = mean[k] - np.delete(mean, k).max()
     agrees = (overlap.argmax(axis=1) == k) & (overlap[:, k] > LEAST_OVERLAP)
     clear = mean[k] > LEAST_OVERLAP and lead > LEAST_LEAD and agrees.mean() >= AGREEMENT
+    clear = clear and np.median(softness) < MOST_SOFTNESS
     return (SHAPES[k] if clear else UNCLEAR), k, float(mean[k]), agrees
 
 

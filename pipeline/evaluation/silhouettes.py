@@ -14,6 +14,8 @@ from pipeline.evaluation.foreground import Blobs
 
 SHAPES = ("circle", "square", "triangle", "star")
 SYMMETRY = np.array([1, 4, 3, 5])  # corners; a circle has none
+CORNER_REACH = {"circle": 1.0, "square": 1.24, "triangle": 1.2, "star": 1.1}
+SHARPENING = 2.5  # slope of the mask about its half way, so that a soft edge counts where it would be if it were hard
 STAR_INNER = 0.5  # radius of a star's inner corners over that of its points
 
 
@@ -24,15 +26,18 @@ class Silhouettes:
     overlap: np.ndarray  # (n, 4) intersection over union, 0 to 1
     angle: np.ndarray  # (n, 4) rad, direction of a corner modulo the symmetry, x right, y down
     radius: np.ndarray  # (n, 4) px, centre to corner
+    softness: np.ndarray  # (n,) width of the edge over the radius of a disc of the same area
 
 
 def fit_silhouettes(blobs: Blobs) -> Silhouettes:
     """Fit every shape to every blob."""
     n = len(blobs)
-    blob, alpha = blobs.pixel_blob, blobs.pixel_alpha
+    blob = blobs.pixel_blob
+    alpha = (0.5 + SHARPENING * (blobs.pixel_alpha - 0.5)).clip(0.0, 1.0)
+    area = np.maximum(_sum(alpha, blob, n), 1e-6)
     z = (blobs.pixel_x - blobs.x[blob]) + 1j * (blobs.pixel_y - blobs.y[blob])
     r, theta = np.abs(z), np.angle(z)
-    radius = np.sqrt(blobs.area[:, None] / AREAS)
+    radius = np.sqrt(area[:, None] / AREAS)
     angle = np.zeros((n, len(SHAPES)))
     overlap = np.zeros((n, len(SHAPES)))
     for k, symmetry in enumerate(SYMMETRY):
@@ -42,8 +47,25 @@ def fit_silhouettes(blobs: Blobs) -> Silhouettes:
         edge = _outline(k, theta - angle[blob, k]) * radius[blob, k]
         template = (edge - r + 0.5).clip(0.0, 1.0)
         shared = _sum(np.minimum(alpha, template), blob, n)
-        overlap[:, k] = shared / (2.0 * blobs.area - shared)
-    return Silhouettes(overlap, angle, radius)
+        overlap[:, k] = shared / (2.0 * area - shared)
+    return Silhouettes(overlap, angle, radius, _softness(blobs, area))
+
+
+def _softness(blobs: Blobs, area: np.ndarray) -> np.ndarray:
+    """Pixels that are neither in nor out, as a rim around a disc of the blob's area, over the disc's radius."""
+    between = _sum(4.0 * blobs.pixel_alpha * (1.0 - blobs.pixel_alpha), blobs.pixel_blob, len(blobs))
+    return between / (2.0 * area)
+
+
+def corner_reach(shape: str) -> float:
+    """Centre to corner of a shape, over its radius as the generators and the size words count it."""
+    return CORNER_REACH[shape]
+
+
+def outline_at(shape: str, theta: np.ndarray) -> np.ndarray:
+    """Distance of an upright shape's outline from the centre, over its radius, at angles from x right, y down."""
+    upwards = 0.0 if shape == "circle" else np.pi / 4 if shape == "square" else -np.pi / 2
+    return CORNER_REACH[shape] * _outline(SHAPES.index(shape), theta - upwards)
 
 
 def _outline(k: int, theta: np.ndarray) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""Train and measure the judge of the set that the models train on: data/shards/<dataset> to models/judge."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+
+from pipeline.evaluation.judge import save_judge
+from pipeline.evaluation.judge_training import make_judge
+from pipeline.params import load_params
+from pipeline.process import run_stage, write_json
+
+log = logging.getLogger("t2v")
+
+
+def main(
+    *,
+    params_path: Path = Path("params.yaml"),
+    shards: Path = Path("data/shards"),
+    embeddings: Path = Path("data/embeddings"),
+    out: Path = Path("models/judge"),
+    metrics: Path = Path("metrics/judge.json"),
+) -> None:
+    params = load_params(params_path)
+    started = time.monotonic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    made = make_judge(shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.judge, device)
+    save_judge(out, made.judge, made.ladder)
+    seconds = round(time.monotonic() - started, 1)
+    counts = {"train_clips": made.train_clips, "val_clips": made.val_clips, "seconds": seconds}
+    card = made.judge.card
+    write_json(metrics, {"dataset": card.dataset, "seed": params.judge.seed, **counts, **card.metrics})
+    log.info("%s: judge of %s in %.1f s: %s", out, card.dataset, seconds, card.metrics)
+
+
+if __name__ == "__main__":
+    run_stage(main)
