@@ -166,6 +166,7 @@ class UnetParams(Section):
     patch: Positive
     patch_frames: Positive
     blocks_per_level: Positive
+    norm: Literal["rms", "layer"]
     final_block: bool
     block_type: Literal["resnet", "convnext"]
     attn_heads: Positive
@@ -279,6 +280,7 @@ class TrainGanParams(Section):
     code_dim: Annotated[int, Field(ge=2)]
     base_dim: Positive
     sprites: Positive
+    background_told: bool
     discriminator_dim: Positive
     judged_frames: Positive
     clip_resolution: Annotated[int, Field(ge=8)]

@@ -61,11 +61,7 @@ class Discriminator(nn.Module):
     def shrink(self, video: Tensor) -> Tensor:
         """(B, C, F, H, W) to what the clip judge sees, (B, C, F, h, w)."""
         factor = video.shape[-1] // self.clip_resolution
-        if factor == 1:
-            return video
-        return rearrange(
-            F.avg_pool2d(rearrange(video, "b c f h w -> (b f) c h w"), factor), "(b f) c h w -> b c f h w", b=len(video)
-        )
+        return F.avg_pool2d(video.flatten(1, 2), factor).unflatten(1, video.shape[1:3])
 
     def look(self, frames: Tensor, clip: Tensor) -> Seen:
         """frames (B, C, k, H, W), clip (B, C, F, h, w) as made by `shrink`."""

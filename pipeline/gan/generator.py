@@ -1,6 +1,7 @@
 """The GAN's generator: one content code and one motion path give a whole video.
 
-The content code (noise and text) grows from an 8x8 stem, DCGAN-wise, into a background and a few sprites with opacity.
+The content code (noise and text) grows from an 8x8 stem, DCGAN-wise, into a few sprites with opacity. The background
+grows beside them from the noise alone, unless it is told the caption: told, it drew the object, which then stood still.
 The motion path (its own noise, text, frame index) is a temporal convolution that gives each sprite a pose and a tint in
 each frame. A frame is its posed sprites laid over the background (two streams and a mask as in VGAN, arXiv:1609.02612;
 the warp of spatial transformers, arXiv:1506.02025). Codes are drawn once per clip: frames can differ by the path alone.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.text import TextBatch
 
 STEM = 8  # px, height and width of the first grid
+NARROWEST = 16  # channels
 POSE = 4  # x, y, log zoom, angle
 SPRITE_SHARE = 0.6  # of the frame's side that a sprite covers before training
 BEND = 0.1  # gain of the path's curved part: it starts straight
@@ -76,8 +78,8 @@ class Canvas(nn.Module):
     def __init__(self, code_dim: int, dim: int, dim_out: int, resolution: int) -> None:
         super().__init__()
         times = doublings(resolution)
-        dims = [max(dim >> level, 16) for level in range(times)]
-        self.stem = nn.Linear(code_dim, dim * STEM * STEM)
+        dims = [max(dim >> level, NARROWEST) for level in range(times)]
+        self.stem = nn.Linear(code_dim, dims[0] * STEM * STEM)
         self.blocks = nn.ModuleList(GrowBlock(wide, narrow, code_dim) for wide, narrow in pairwise(dims))
         self.last = nn.Conv2d(dims[-1], dim_out, 3, padding=1)
 
@@ -130,7 +132,9 @@ class VideoGenerator(nn.Module):
         code_dim, k, c = params.code_dim, params.sprites, params.channels
         self.content = nn.Sequential(nn.Linear(SAID + params.noise_dim, code_dim), nn.SiLU())
         self.motion = nn.Sequential(nn.Linear(SAID + params.motion_dim, code_dim), nn.SiLU())
-        self.canvas = Canvas(code_dim, params.base_dim, c + k * (c + 1), params.resolution)
+        scene_dim = code_dim if params.background_told else params.noise_dim
+        self.background = Canvas(scene_dim, max(params.base_dim // 2, 1), c, params.resolution)
+        self.canvas = Canvas(code_dim, params.base_dim, k * (c + 1), params.resolution)
         self.path = MotionPath(code_dim, params.frames, code_dim // 2, k * (POSE + c))
 
     def own_parameters(self) -> list[nn.Parameter]:
@@ -144,16 +148,16 @@ class VideoGenerator(nn.Module):
 
     def layers(self, noise: Tensor, text: Tensor) -> Layers:
         """What the clip shows. noise (B, noise_dim + motion_dim); text: word indices (B, L) or vectors (B, D)."""
-        k, c = self.params.sprites, self.params.channels
+        k = self.params.sprites
         said = F.layer_norm(self.reader(text).detach(), (SAID,))
         content_noise, motion_noise = noise.split([self.params.noise_dim, self.params.motion_dim], dim=1)
-        canvas = self.canvas(self.content(torch.cat([said, content_noise], 1)))
+        content = self.content(torch.cat([said, content_noise], 1))
         path = self.path(self.motion(torch.cat([said, motion_noise], 1)))
         path = rearrange(path, "b f (k d) -> b f k d", k=k)
-        sprites = rearrange(canvas[:, c:], "b (k c) h w -> b k c h w", k=k)
+        sprites = rearrange(self.canvas(content), "b (k c) h w -> b k c h w", k=k)
         opacity = torch.sigmoid(sprites[:, :, -1:])
         return Layers(
-            background=torch.tanh(canvas[:, :c]),
+            background=torch.tanh(self.background(content if self.params.background_told else content_noise)),
             sprites=torch.cat([torch.tanh(sprites[:, :, :-1]) * opacity, opacity], dim=2),
             poses=path[..., :POSE],
             tints=path[..., POSE:],
