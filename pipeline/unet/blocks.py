@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.unet.attention import RMSNorm
+from pipeline.unet.attention import NormLayer, RMSNorm
 
 
 class TemporalConv(nn.Module):
@@ -50,14 +50,21 @@ class ResnetBlock(nn.Module):
     """Two normed 3x3 convolutions, the first one modulated, around a residual."""
 
     def __init__(
-        self, dim: int, dim_out: int, cond_dim: int | None, *, temporal_conv: bool = False, dropout: float = 0.0
+        self,
+        dim: int,
+        dim_out: int,
+        cond_dim: int | None,  # None: not modulated
+        *,
+        temporal_conv: bool = False,
+        dropout: float = 0.0,
+        norm: NormLayer = RMSNorm,
     ) -> None:
         super().__init__()
         self.modulation = Modulation(cond_dim, dim_out) if cond_dim else None
         self.conv1 = nn.Conv2d(dim, dim_out, 3, padding=1)
-        self.norm1 = RMSNorm(dim_out)
+        self.norm1 = norm(dim_out)
         self.conv2 = nn.Conv2d(dim_out, dim_out, 3, padding=1)
-        self.norm2 = RMSNorm(dim_out)
+        self.norm2 = norm(dim_out)
         self.temporal = TemporalConv(dim_out) if temporal_conv else None
         self.dropout = nn.Dropout(dropout)
         self.residual = nn.Conv2d(dim, dim_out, 1) if dim != dim_out else nn.Identity()
@@ -78,12 +85,19 @@ class ConvNextBlock(nn.Module):
     """A depthwise 7x7 convolution, then a modulated MLP over channels, around a residual (Liu et al. 2022)."""
 
     def __init__(
-        self, dim: int, dim_out: int, cond_dim: int | None, *, temporal_conv: bool = False, dropout: float = 0.0
+        self,
+        dim: int,
+        dim_out: int,
+        cond_dim: int | None,  # None: not modulated
+        *,
+        temporal_conv: bool = False,
+        dropout: float = 0.0,
+        norm: NormLayer = RMSNorm,
     ) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
         self.temporal = TemporalConv(dim) if temporal_conv else None
-        self.norm = RMSNorm(dim)
+        self.norm = norm(dim)
         self.modulation = Modulation(cond_dim, dim) if cond_dim else None
         self.expand = nn.Conv2d(dim, 2 * dim_out, 1)
         self.project = nn.Conv2d(2 * dim_out, dim_out, 1)

@@ -54,9 +54,14 @@ class TokenPooling(nn.Module):
 class Conditioning(nn.Module):
     """Time, caption and frame index to a `Condition`.
 
-    `cond_dim` null keeps the parts side by side, as the old system did; a number sums projections of that width and mixes
-    them in a small MLP, per frame where `positions` is on.
+    `cond_dim` null keeps the parts side by side, as the old system did; a number sums projections of that width and
+    mixes them in a small MLP, per frame where `positions` is on.
     """
+
+    pooled_mean: Tensor
+    pooled_std: Tensor
+    token_mean: Tensor
+    token_std: Tensor
 
     def __init__(self, p: UnetParams, *, frames: int, text_width: int | None) -> None:
         super().__init__()
@@ -113,7 +118,8 @@ class Conditioning(nn.Module):
             if self.uses_tokens:
                 tokens, mask = self._tokens(text, drop)
             if self.pooling is not None:
-                assert tokens is not None and mask is not None
+                assert tokens is not None
+                assert mask is not None
                 parts.append(self.pooling(tokens, mask)[:, None])
         return Condition(self._join(parts), tokens, mask)
 
@@ -132,7 +138,7 @@ class Conditioning(nn.Module):
 
     def _tokens(self, text: TextBatch | None, drop: Tensor) -> tuple[Tensor, Tensor]:
         if text is None:
-            raw = repeat(self.null_token, "d -> b 1 d", b=len(drop))
+            raw: Tensor = repeat(self.null_token, "d -> b 1 d", b=len(drop))
             mask = torch.ones_like(drop)[:, None]
         else:
             raw = (text.tokens - self.token_mean) / self.token_std

@@ -1,11 +1,12 @@
 """The denoising network: a U-Net over frames, from the old system's layout (presets/seed.yaml) to the fast one.
 
-In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `patch_frames` fold pixels and frames
-into channels first, so that no layer works at full resolution unless it is asked to (patch 1).
+In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `patch_frames` fold pixels and
+frames into channels first, so that no layer works at full resolution unless it is asked to (patch 1).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pipeline.params import UnetParams
 from pipeline.text import TextBatch
 from pipeline.unet.attention import (
+    NORMS,
     CrossAttention,
     Grid,
     JointAttention,
@@ -29,7 +31,7 @@ from pipeline.unet.conditioning import Conditioning
 
 
 class Positions(nn.Module):
-    """Learned absolute position of each cell and frame: a convolution on an empty canvas cannot tell left from right."""
+    """Learned position of each cell and frame: a convolution on an empty canvas cannot tell left from right."""
 
     def __init__(self, dim: int, frames: int, cells: int) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class UNet3D(nn.Module):
         self.channels_out = p.out_dim or channels
         self.grid_frames, self.cells = frames // p.patch_frames, resolution // p.patch
         self.conditioning = Conditioning(p, frames=self.grid_frames, text_width=text_width)
+        self.norm = NORMS[p.norm]
         self._cross = text_width is not None
         self._rotary = RotaryEmbedding(min(32, p.attn_dim_head)) if self._attends_to_time() else None
         self.time_bias = RelativePositionBias(p.attn_heads) if self._attends_to_time() else None
@@ -78,15 +81,15 @@ class UNet3D(nn.Module):
         self.stem_positions = Positions(first, self.grid_frames, self.cells) if p.positions else None
         self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
         self._build_levels(dims)
-        self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None) if p.final_block else None
+        self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None, norm=self.norm) if p.final_block else None
         self.head = nn.Conv2d(p.dim if p.final_block else dims[0] * 2, self.channels_out * fold, 1)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _build_levels(self, dims: list[int]) -> None:
         last = len(dims) - 2
         self.downs, self.shrinks = nn.ModuleList(), nn.ModuleList()
         self.ups, self.widens = nn.ModuleList(), nn.ModuleList()
-        for index, (dim_in, dim_out) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+        for index, (dim_in, dim_out) in enumerate(pairwise(dims)):
             self.downs.append(self._level(index, dim_in, dim_out, positions=self.p.positions))
             self.shrinks.append(nn.Conv2d(dim_out, dim_out, 4, 2, 1) if index != last else nn.Identity())
             self.ups.insert(0, self._level(index, 2 * dim_out, dim_in, positions=False))
@@ -104,36 +107,41 @@ class UNet3D(nn.Module):
     def _block(self, dim: int, dim_out: int) -> nn.Module:
         p = self.p
         return BLOCKS[p.block_type](
-            dim, dim_out, self.conditioning.out_dim, temporal_conv=p.temporal_conv, dropout=p.dropout
+            dim,
+            dim_out,
+            self.conditioning.out_dim,
+            temporal_conv=p.temporal_conv,
+            dropout=p.dropout,
+            norm=self.norm,
         )
 
     def _attention(self, index: int, dim: int) -> list[nn.Module]:
         p, heads = self.p, (self.p.attn_heads, self.p.attn_dim_head)
         layers: list[nn.Module] = []
         if p.spatial_attention[index] == "linear":
-            layers.append(SpatialLinearAttention(dim, *heads))
+            layers.append(SpatialLinearAttention(dim, *heads, self.norm))
         elif p.spatial_attention[index] == "full":
-            layers.append(SpatialAttention(dim, *heads))
+            layers.append(SpatialAttention(dim, *heads, self.norm))
         if p.temporal_attention[index]:
             layers.append(self._temporal(dim))
         if p.joint_attention[index]:
-            layers.append(JointAttention(dim, *heads))
+            layers.append(JointAttention(dim, *heads, self.norm))
         if p.cross_attention[index] and self._cross:
-            layers.append(CrossAttention(dim, self.conditioning.token_dim, *heads))
+            layers.append(CrossAttention(dim, self.conditioning.token_dim, *heads, self.norm))
         return layers
 
     def _mid_attention(self, dim: int) -> list[nn.Module]:
         heads = (self.p.attn_heads, self.p.attn_dim_head)
         if self.p.mid_attention == "factored":
-            return [SpatialAttention(dim, *heads), self._temporal(dim)]
-        return [JointAttention(dim, *heads)] if self.p.mid_attention == "joint" else []
+            return [SpatialAttention(dim, *heads, self.norm), self._temporal(dim)]
+        return [JointAttention(dim, *heads, self.norm)] if self.p.mid_attention == "joint" else []
 
     def _attends_to_time(self) -> bool:
         return any(self.p.temporal_attention) or self.p.mid_attention == "factored"
 
     def _temporal(self, dim: int) -> nn.Module:
         assert self._rotary is not None
-        return TemporalAttention(dim, self.p.attn_heads, self.p.attn_dim_head, self._rotary)
+        return TemporalAttention(dim, self.p.attn_heads, self.p.attn_dim_head, self._rotary, self.norm)
 
     def set_text_statistics(
         self, pooled_mean: Tensor, pooled_std: Tensor, token_mean: Tensor, token_std: Tensor
@@ -185,16 +193,16 @@ class UNet3D(nn.Module):
 
     def _stem(self, x: Tensor, grid: Grid) -> Tensor:
         pf, ph = self.p.patch_frames, self.p.patch
-        x = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) (c pf ph pw) h w", pf=pf, ph=ph, pw=ph)
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        cells = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) h w (c pf ph pw)", pf=pf, ph=ph, pw=ph)
+        x = self.stem(cells.permute(0, 3, 1, 2))  # channels_last, in one copy
         if self.stem_positions is not None:
             x = self.stem_positions(x, grid)
         return x if self.stem_attention is None else self.stem_attention(x, grid)
 
     def _unfold(self, x: Tensor) -> Tensor:
         pf, ph = self.p.patch_frames, self.p.patch
-        pattern = "(b f) (c pf ph pw) h w -> b c (f pf) (h ph) (w pw)"
-        return rearrange(x, pattern, f=self.grid_frames, pf=pf, ph=ph, pw=ph)
+        pattern = "(b f) h w (c pf ph pw) -> b c (f pf) (h ph) (w pw)"
+        return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.grid_frames, pf=pf, ph=ph, pw=ph)
 
 
 def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> UNet3D:
