@@ -1,0 +1,46 @@
+"""Accuracy of a trained model against the number of evaluations of its network, for each sampler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.evaluation.judge import load_judge
+from pipeline.evaluation.judging import mark_clips, read_clips
+from pipeline.evaluation.metrics import attribute_shares
+from pipeline.evaluation.prompts import load_prompts, sample_prompts
+from pipeline.models import load_model
+from pipeline.params import Params
+from pipeline.samplers import SAMPLERS
+from pipeline.text import CaptionTable
+
+EVALUATIONS = (4, 6, 8, 10, 20, 50, 250)
+
+
+def sampler_curve(folder: Path, judge_folder: Path, params: Params, *, prompts: int, device: torch.device) -> list[Any]:
+    """A row per sampler and number of evaluations: the share of clips with every attribute right (seen prompts)."""
+    model, judge = load_model(folder, device), load_judge(judge_folder, device)
+    card = model.card
+    table = CaptionTable.read(Path("data/embeddings") / f"{card.dataset}.parquet")
+    asked = load_prompts(Path("data/shards") / card.dataset, card, count=prompts, seed=params.evaluate.seed)[0]
+    rows = []
+    for sampler in SAMPLERS:
+        for evaluations in EVALUATIONS:
+            steps = (evaluations + 1) // 2 if sampler == "heun" else evaluations  # heun asks twice a step, but the last
+            sampling = params.sampling.model_copy(update={"sampler": sampler, "num_inference_steps": steps})
+            made = sample_prompts(
+                model, table, asked, batch_size=params.evaluate.batch_size, sampling=sampling, desc=f"{sampler} {steps}"
+            )
+            share = attribute_shares(mark_clips(judge, read_clips(judge, made.frames), asked.attributes))["joint"]
+            rows.append(
+                {
+                    "sampler": sampler,
+                    "evaluations": evaluations,
+                    "joint": share.right / share.clips,
+                    "seconds_per_clip": made.seconds_per_clip,
+                }
+            )
+            print(f"{sampler:9} {evaluations:4} evaluations: {share.right / share.clips:.3f} joint")
+    return rows
