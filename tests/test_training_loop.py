@@ -17,8 +17,9 @@ from pipeline.params import Params
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.distributed import Team
 from pipeline.training.feed import ClipBatch, ClipFeed
-from pipeline.training.loop import TrainResult, train
+from pipeline.training.loop import train
 from pipeline.training.noise import DropShares
+from pipeline.training.run import TrainResult
 from pipeline.training.setup import open_feed, open_preview, open_validation, start_network
 from stages import train as stage
 from tests.training_toys import toy_params, toy_texts, write_toy_params, write_toy_set

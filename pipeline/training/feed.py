@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -80,7 +80,7 @@ def refuse_flip(captions: Iterable[tuple[str, ...]]) -> None:
                 )
 
 
-def prefetch(make: Callable[[int], T], steps: Iterable[int], depth: int = 2) -> Iterator[T]:
+def prefetch(make: Callable[[int], T], steps: Iterable[int], depth: int = 2) -> Generator[T, None, None]:
     """make(step) for each step, in order, up to `depth` ahead in one thread of its own."""
     # One torch thread in there: a second OpenMP team would fight with the training's own.
     with ThreadPoolExecutor(1, thread_name_prefix="feed", initializer=torch.set_num_threads, initargs=(1,)) as pool:

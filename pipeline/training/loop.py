@@ -8,13 +8,10 @@ the device's path: clips are prepared a thread ahead, losses are fetched in grou
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,68 +24,18 @@ from pipeline.text import CaptionTable
 from pipeline.training.batches import MicroBatch, Prepared, preparer, to_device
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.distributed import Team, is_lost_peer
-from pipeline.training.ema import Ema
 from pipeline.training.feed import ClipFeed, prefetch
-from pipeline.training.history import History
 from pipeline.training.noise import MODEL_STREAM, DropShares, derive_seed
-from pipeline.training.optimizers import Optimizers, lr_share
+from pipeline.training.optimizers import lr_share
 from pipeline.training.precision import autocast, choose_dtype, tune_backends
 from pipeline.training.preview import Preview
+from pipeline.training.run import Run, TrainResult
 from pipeline.training.stopping import StopRequest, explain_out_of_memory
 from pipeline.training.validation import Validation
 
 log = logging.getLogger("t2v")
 
 STEPS_PER_FETCH = 10  # on a GPU: losses, and requests to stop, are looked at this often
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The EMA weights and how they came about. The last six fields depend on the machine, the rest does not."""
-
-    weights: dict[str, Tensor]
-    history: History
-    steps: int
-    clips_seen: int
-    parameters: int
-    dtype: str
-    device: str
-    processes: int
-    seconds: float  # over all attempts
-    data_wait_share: float  # of these seconds
-
-    @property
-    def clips_per_s(self) -> float:
-        return self.clips_seen / self.seconds
-
-
-class Run:
-    """All that changes while training, and all that a checkpoint holds."""
-
-    def __init__(self, network: nn.Module, params: TrainParams) -> None:
-        self.network = network
-        self.optimizers = Optimizers(network, params)
-        self.ema = Ema(network, decay=params.ema_decay, start=params.ema_start, every=params.ema_every)
-        self.history = History()
-        self.step = 0  # steps done
-        self.seconds, self.wait_seconds = 0.0, 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizers": self.optimizers.state_dict(),
-            "history": self.history.state_dict(),
-            "seconds": self.seconds,
-            "wait_seconds": self.wait_seconds,
-        }
-
-    def load(self, step: int, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizers.load_state_dict(state["optimizers"])
-        self.history.load_state_dict(state["history"])
-        self.step, self.seconds, self.wait_seconds = step, state["seconds"], state["wait_seconds"]
 
 
 def train(
@@ -125,7 +72,7 @@ def train(
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         bar = stack.enter_context(_progress_bar(run.step, params.steps, team))
-        steps = _timed(run, prefetch(prepare, range(run.step, params.steps)))
+        steps = run.timed(prefetch(prepare, range(run.step, params.steps)))
         for micro_batches in steps:
             with explain_out_of_memory(params, run.step), _explain_lost_peer(run, checkpoints, team):
                 loss = _accumulate(bound, forward, micro_batches, run.step, team.device)
@@ -146,12 +93,13 @@ def train(
                 f"loss {run.history.steps[-1].loss:.4f}, {_speed(bar, params):.0f} clips/s", refresh=False
             )
             if team.is_first:
-                look(params, validates=validates, samples=samples)
+                with explain_out_of_memory(params, run.step):
+                    look(params, validates=validates, samples=samples)
                 if saves or stops:
                     checkpoints.save(run.step, run.state_dict())
             if stops and run.step < params.steps:
                 raise KeyboardInterrupt(_how_to_go_on(run, params, checkpoints))
-    return _result(run, params, team, dtype)
+    return run.result(params, team, dtype)
 
 
 def _loss(
@@ -237,24 +185,6 @@ def _resume(run: Run, checkpoints: Checkpoints, team: Team) -> None:
             log.info("resuming after step %d from %s", run.step, path)
 
 
-def _timed(run: Run, batches: Iterator[list[Prepared]]) -> Iterator[list[Prepared]]:
-    """Pass batches on; add the time up: all of it, and what the loop spent waiting for them."""
-    try:
-        while True:
-            asked = time.perf_counter()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            got = time.perf_counter()
-            run.wait_seconds += got - asked
-            run.seconds += got - asked
-            yield batch
-            run.seconds += time.perf_counter() - got
-    finally:
-        batches.close()  # type: ignore[attr-defined]
-
-
 @contextmanager
 def _explain_lost_peer(run: Run, checkpoints: Checkpoints, team: Team) -> Iterator[None]:
     """Where another process is gone: save what the last whole step left, and say so."""
@@ -296,19 +226,4 @@ def _how_to_go_on(run: Run, params: TrainParams, checkpoints: Checkpoints) -> st
     return (
         f"stopped after step {run.step} of {params.steps}, saved in {checkpoints.folder}; "
         "run the same command again to go on"
-    )
-
-
-def _result(run: Run, params: TrainParams, team: Team, dtype: torch.dtype) -> TrainResult:
-    return TrainResult(
-        weights={name: tensor.detach().cpu() for name, tensor in run.ema.network.state_dict().items()},
-        history=run.history,
-        steps=run.step,
-        clips_seen=run.step * params.batch_size,
-        parameters=sum(weight.numel() for weight in run.network.parameters()),
-        dtype=str(dtype).removeprefix("torch."),
-        device=torch.cuda.get_device_name(team.device) if team.device.type == "cuda" else "cpu",
-        processes=team.world,
-        seconds=run.seconds,
-        data_wait_share=run.wait_seconds / run.seconds if run.seconds else 0.0,
     )

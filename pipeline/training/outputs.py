@@ -16,7 +16,7 @@ from pipeline.params import TrainParams
 from pipeline.process import write_json
 from pipeline.text import EncoderInfo
 from pipeline.training.feed import ClipFeed
-from pipeline.training.loop import TrainResult
+from pipeline.training.run import TrainResult
 
 log = logging.getLogger("t2v")
 
