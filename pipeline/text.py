@@ -223,8 +223,8 @@ def _load(located: Located) -> tuple[Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     where: dict[str, Any] = {"local_files_only": located.is_here}
-    if located.revision is not None and located.is_hub:
-        where["revision"] = located.revision
+    if located.asked is not None:
+        where["revision"] = located.asked
     try:
         tokenizer = AutoTokenizer.from_pretrained(located.source, **where)
         model = AutoModel.from_pretrained(located.source, **where)
