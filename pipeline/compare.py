@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.params import Params, parse_params
+from pydantic import ValidationError
+
+from pipeline.params import ReportParams
 from pipeline.report.gather import Files, FolderFiles, RevisionFiles, Run, gather_run
 from pipeline.report.page import write_page
 from pipeline.report.reel import write_reel
@@ -40,10 +42,18 @@ def compare(root: Path, before: str, after: str, out: Path) -> list[Run]:
     if before == after:
         raise ValueError(f"A and B are both {before!r}; name two runs, for example A=main B=workspace")
     runs = [gather_run(open_files(root, name), name, None, prefix=f"{name} · ") for name in (before, after)]
-    params: Params = parse_params(runs[1].params, where=f"{after}: params.yaml")
-    write_page(out / "index.html", runs, params.report)
+    write_page(out / "index.html", runs, report_params(runs[1]))
     write_reel(out / "reel.mp4", [model for run in runs for model in run.models])
     return runs
+
+
+def report_params(run: Run) -> ReportParams:
+    """How much to show; the rest of an old revision's params need not fit today's code."""
+    try:
+        return ReportParams.model_validate(run.params.get("report"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{run.name}: params.yaml: report: {first['msg'].lower()}; compare newer runs") from None
 
 
 def open_files(root: Path, name: str) -> Files:

@@ -137,8 +137,16 @@ def write_run(root: Path, params: Path) -> None:
     write_json(root / "metrics/transcode.json", {"in": 24, "out": 23, "rejected": {"too short": 1}, "seconds": 12.5})
     write_json(root / "metrics/embed/shapes.json", {"captions": 4812, "seconds": 33.0})
     write_json(root / "metrics/train.json", {"loss": 0.02, "steps": 6000, "device": "cpu", "seconds": 1503.0})
+    real = {"count": 1.0, "shape": 0.99, "motion": 1.0, "joint": 0.99}
     rungs = [
-        {"corruption": "none", "joint": 0.996, "frechet": 1.2},
-        {"corruption": "reversed", "joint": 0.02, "frechet": 9.1},
+        {
+            "corruption": name,
+            "strength": strength,
+            "breaks": ["motion", "joint"],
+            "spares": ["count", "shape"],
+            "right": {**real, "motion": 1 - strength, "joint": 1 - strength},
+        }
+        for name in ("frame shuffle", "time reversal")
+        for strength in (0.25, 0.5, 1.0)
     ]
-    write_json(root / "models/judge/ladder.json", rungs)
+    write_json(root / "models/judge/ladder.json", {"clips": 64, "real": real, "rungs": rungs})

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 WIDTH = 520  # px of the viewBox; the page scales it
 HEIGHT = 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 40
 ROW = 34  # px, height of a row of dots
 LABEL = 150  # px, room for the row names
 MAX_POINTS = 400  # of a line; more are thinned evenly
@@ -194,7 +194,7 @@ def _grid(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
     )
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
-        f'<text class="axis" transform="rotate(-90 12 {middle})" x="12" y="{middle}" text-anchor="middle">'
+        f'<text class="axis" transform="rotate(-90 10 {middle})" x="10" y="{middle}" text-anchor="middle">'
         f"{escape(y_label)}</text>"
     )
     return parts

@@ -6,7 +6,7 @@ anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,17 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class Rung:
+    corruption: str
+    strength: str
+    shares: list[tuple[float, str]]  # share right; breaks | spares | "": what the corruption does to it
+
+
+@dataclass(frozen=True)
 class Ladder:
-    columns: list[str]
-    rows: list[list[Any]]
+    attributes: list[str]
+    rungs: list[Rung]
+    clips: int
 
 
 def write_page(path: Path, runs: Sequence[Run], report: ReportParams, sheets: Sequence[Sheet] = ()) -> None:
@@ -118,7 +126,6 @@ def environment() -> Environment:
     made.filters["shown"] = shown
     made.filters["words"] = lambda key: str(key).replace("_", " ").replace(".", " ").capitalize()
     made.filters["value"] = lambda value: "–" if value is None else yaml.safe_dump(value).strip().removesuffix("\n...")
-    made.filters["plain"] = lambda value: shown(value, "plain") if isinstance(value, int | float) else str(value)
     return made
 
 
@@ -225,7 +232,7 @@ def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
                 failed, total = (model.metrics[f"{kind}.{key}"] for key in ("failures", "clips"))
                 counted.append(f"{failed} of {total} {name.lower()}")
         if clips:
-            yield Gallery(model.label, ", ".join(counted), clips)
+            yield Gallery(model.label, "failed: " + ", ".join(counted), clips)
 
 
 def _takes(kinds: Iterable[Kind]) -> Iterator[Take]:
@@ -236,13 +243,17 @@ def _takes(kinds: Iterable[Kind]) -> Iterator[Take]:
                 yield from column.clips
 
 
-def ladder(tree: Any) -> Ladder | None:
-    """The judge's corruption ladder as a table; None where the judge left none."""
-    rows = tree.get("rungs", tree.get("rows")) if isinstance(tree, dict) else tree
-    if not rows:
+def ladder(tree: Mapping[str, Any]) -> Ladder | None:
+    """The judge's corruption ladder as a table; None where the judge has none."""
+    if not tree:
         return None
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return Ladder(columns, [[row.get(key, "–") for key in columns] for row in rows])
+    names = list(tree["real"])
+    rungs = [Rung("none", "real clips", [(float(tree["real"][name]), "") for name in names])]
+    for rung in tree["rungs"]:
+        aims = ["breaks" if name in rung["breaks"] else "spares" if name in rung["spares"] else "" for name in names]
+        shares = [float(rung["right"][name]) for name in names]
+        rungs.append(Rung(rung["corruption"], f"{rung['strength']:g}", list(zip(shares, aims, strict=True))))
+    return Ladder(names, rungs, int(tree["clips"]))
 
 
 def contact_sheets(shards: Path, names: Iterable[str]) -> Iterator[Sheet]:

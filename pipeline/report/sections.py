@@ -16,6 +16,8 @@ from pipeline.report.charts import Dot, DotRow, Series, dot_chart, line_chart
 from pipeline.report.gather import ModelResult, Run, changed_params, flatten
 
 KINDS = {"seen": "Seen", "held_out": "Held out", "reworded": "Reworded"}
+MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}
+COLUMN_NAMES = {"lr": "learning rate", "grad_norm": "gradient norm", "x0_mse": "squared error of x0"}
 KIND_ABOUT = {
     "seen": "combinations that occur in training, on new clips",
     "held_out": "combinations that never occur in training",
@@ -196,7 +198,7 @@ def notes(models: Sequence[ModelResult]) -> list[str]:
 def curve_charts(models: Sequence[ModelResult]) -> list[Markup]:
     """Accuracy (or distance) over guidance and over steps."""
     charts = []
-    for table, x_label in (("guidance", "Guidance scale"), ("steps", "Network evaluations")):
+    for table, x_label in (("guidance", "Guidance scale"), ("steps", "Sampling steps")):
         for y, label in (
             ("joint", "All right"),
             ("distance", "Fréchet distance"),
@@ -248,9 +250,17 @@ def _history_charts(name: str, members: Sequence[tuple[int, ModelResult]]) -> It
             spread = max(y for line in lines for _, y in line.points) > 20 * min(
                 (y for line in lines for _, y in line.points if y > 0.0), default=1.0
             )
-            label = column.replace("_", " ")
-            title = label.capitalize() if name in ("loss", "history") else f"{name.replace('_', ' ')}: {label}"
-            yield line_chart(f"{title}, {members[0][1].name}", "Step", label, lines, log_y=positive and spread)
+            label = COLUMN_NAMES.get(column, column.replace("_", " "))
+            title = (
+                label[0].upper() + label[1:]
+                if name in ("loss", "history")
+                else f"Validation: {label}"
+                if name == "val"
+                else f"{name.replace('_', ' ')}: {label}"
+            )
+            yield line_chart(
+                f"{title}, {MODEL_NAMES[members[0][1].name]}", "Step", label, lines, log_y=positive and spread
+            )
 
 
 def _mean_by_step(rows: Sequence[Mapping[str, str]], column: str) -> tuple[tuple[float, float], ...]:
