@@ -15,14 +15,13 @@ from torch.nn import functional
 from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, DigitReader, digit_log_probabilities
 from pipeline.evaluation.foreground import IN_PLANE, Blobs
 from pipeline.evaluation.motion_reading import read_motion
-from pipeline.evaluation.oracles import ObjectReading, Reading, at_every_frame, check_frames, flicker
+from pipeline.evaluation.oracles import ObjectReading, Reading, at_every_frame, check_frames, clear_count, flicker
 from pipeline.evaluation.tracking import Track, track
 
 INK = 0.35  # of full white, from which a pixel is ink
 MIN_AREA = 0.002  # of the picture; anything smaller is a speck
 MARGIN = 1.2  # side of a crop over the longer side of its ink
 DARK = 0.2  # of full white: what the ground may reach
-MAX_LEFTOVER = 0.12
 AGREEMENT = 0.6  # share of the frames that must vote for the digit
 TOO_SMALL, TOO_LARGE = 0.15, 0.7  # longer side of a digit over the picture's height, beyond which it is none
 
@@ -49,7 +48,7 @@ def read_digits(frames: np.ndarray, reader: DigitReader, device: torch.device) -
         return Reading((), -1, background, 1.0, n_frames, height)
     votes = digit_log_probabilities(reader, cut_out(strokes), device)
     things = tuple(_read_thing(thing, strokes, votes, n_frames, height) for thing in tracks.things)
-    count = len(things) if tracks.leftover <= MAX_LEFTOVER else -1
+    count = clear_count(things, tracks.leftover)
     return Reading(things, count, background, flicker(strokes.blobs.frame, len(things), n_frames), n_frames, height)
 
 

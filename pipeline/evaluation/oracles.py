@@ -74,7 +74,7 @@ def read_shapes(frames: np.ndarray) -> Reading:
         return Reading((), -1, background, 1.0, n_frames, height)
     outlines = fit_silhouettes(blobs)
     things = tuple(_read_thing(thing, blobs, outlines, n_frames, height) for thing in tracks.things)
-    count = len(things) if tracks.leftover <= MAX_LEFTOVER else -1
+    count = clear_count(things, tracks.leftover)
     return Reading(things, count, background, flicker(blobs.frame, len(things), n_frames), n_frames, height)
 
 
@@ -84,6 +84,12 @@ def check_frames(frames: np.ndarray) -> None:
             f"a clip of shape {frames.shape} and type {frames.dtype} cannot be read; "
             f"the oracles take uint8 (frames, height, width, 3) with at least {LEAST_FRAMES} frames"
         )
+
+
+def clear_count(things: Sequence[ObjectReading], leftover: float) -> int:
+    """How many things a clip holds; -1 where one of them comes and goes, or foreground is left over."""
+    steady = all(thing.presence >= AGREEMENT for thing in things)
+    return len(things) if steady and leftover <= MAX_LEFTOVER else -1
 
 
 def flicker(blob_frames: np.ndarray, count: int, n_frames: int) -> float:

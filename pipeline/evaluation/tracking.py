@@ -46,7 +46,7 @@ def track(blobs: Blobs, n_frames: int, height: int) -> Tracks | None:
     things = [Track(blobs.frame[chain], chain) for chain in seen]
     total = float(blobs.area.sum()) + blobs.speck_area
     kept = float(sum(blobs.area[thing.blobs].sum() for thing in things))
-    return Tracks(things, 1.0 - kept / max(1.0, total))
+    return Tracks(things, 1.0 - kept / total if total else 0.0)
 
 
 def _extend(chains: list[list[int]], members: np.ndarray, looks: np.ndarray) -> None:

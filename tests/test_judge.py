@@ -1,0 +1,177 @@
+"""The judge stage on toy sets: what it writes, loads back, reads and refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pipeline.clips import Clip
+from pipeline.evaluation.digit_clips import cut_out, find_strokes
+from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, wear
+from pipeline.evaluation.features import attribute_targets
+from pipeline.evaluation.judge import Judge, load_judge, read_ladder
+from pipeline.evaluation.judge_training import digit_crops
+from pipeline.evaluation.retrieval import recall, recall_metrics, train_retrieval
+from pipeline.params import JudgeParams, MovingMnistParams, ShapesParams, load_params
+from pipeline.shards import Row, load_rows, to_row, write_set, write_shard
+from pipeline.synthetic.digits import load_digit_bank
+from pipeline.synthetic.moving_digits import DigitsSet, digits_set
+from pipeline.synthetic.shapes import ShapesSet, shapes_set
+from stages.judge import main
+
+
+def toy_set(made: ShapesSet | DigitsSet, root: Path, train: int, val: int) -> None:
+    counts = {"train": train, "val": val}
+    rows = [made.row(split, index) for split, count in counts.items() for index in range(count)]
+    write_shard(root / made.name / "shard-00000.parquet", rows)
+    write_set(root / made.name, {**made.description(), "counts": counts})
+
+
+def params_file(path: Path, dataset: str, **judge: Any) -> Path:
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["dataset"] = dataset
+    tree["judge"] |= {"steps": 12, "batch_size": 8, "width": 8, "feature_dim": 8} | judge
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def run(root: Path, dataset: str, out: str = "judge", **judge: Any) -> Judge:
+    main(
+        params_path=params_file(root / "params.yaml", dataset, **judge),
+        shards=root / "shards",
+        embeddings=root / "embeddings",
+        out=root / out,
+        metrics=root / "metrics.json",
+    )
+    return load_judge(root / out)
+
+
+def shapes(**changes: Any) -> ShapesSet:
+    return shapes_set(ShapesParams(**(load_params().shapes.model_dump() | changes)))
+
+
+def digits(**changes: Any) -> DigitsSet:
+    section = MovingMnistParams(**(load_params().moving_mnist.model_dump() | changes))
+    return digits_set(section, load_digit_bank(section))
+
+
+@pytest.mark.slow
+def test_a_judge_of_shapes_is_whole_repeatable_and_reads(tmp_path):
+    made = shapes()
+    toy_set(made, tmp_path / "shards", train=24, val=6)
+    judge = run(tmp_path, "shapes")
+    clips = np.stack([made.row("held_out", index).frames() for index in range(4)])
+    features = judge.features(clips)
+    assert features.shape == (4, 8)
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(judge.features(clips[:1]), features[:1], atol=1e-4)
+    assert judge.features(clips[:, ::2, ::2, ::2]).shape == (4, 8), "any frame count and resolution"
+    assert judge.score(clips[0], made.row("held_out", 0).attributes)["joint"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["oracle_on_real.joint"] == 1.0
+    assert metrics["train_clips"] == 24
+    ladder = read_ladder(tmp_path / "judge")
+    assert ladder is not None
+    assert ladder["clips"] == 6
+    assert len(ladder["rungs"]) == 32
+
+    run(tmp_path, "shapes", out="again")
+    for name in ("weights.safetensors", "judge.json", "ladder.json"):
+        assert (tmp_path / "judge" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_judge_of_digits_learns_to_read_them(tmp_path):
+    made = digits(digits=[0, 1, 7], objects=[1, 2], motions=["left", "right", "up", "bounce-vertical"])
+    toy_set(made, tmp_path / "shards", train=100, val=4)
+    judge = run(tmp_path, "moving_mnist", steps=100, batch_size=32)
+    scores = [judge.score(row.frames(), row.attributes) for row in (made.row("val", 20 + k) for k in range(20))]
+    assert np.mean([score["count"] for score in scores]) == 1.0
+    assert np.mean([score["motion"] for score in scores]) == 1.0
+    assert np.mean([score["digit"] for score in scores]) >= 0.8
+    frames = made.row("val", 3).frames()
+    assert judge.read(np.zeros_like(frames)).count == 0
+    assert judge.read(255 - frames).count == -1, "black on white is none of these"
+
+
+def real_rows(split: str, count: int, seed: int) -> list[Row]:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for index in range(count):
+        frames = np.full((4, 16, 16, 3), 40 * (index % 6), np.uint8) + rng.integers(0, 9, (4, 16, 16, 3), np.uint8)
+        rows.append(to_row(Clip(f"{split}{index}", split, (f"grey {index % 6}",), frames, 10.0, "test")))
+    return rows
+
+
+def grey_vectors() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)
+
+
+def test_the_dual_encoder_learns_what_goes_with_what():
+    split = load_rows(real_rows("train", 30, 0))
+    params = JudgeParams(steps=80, batch_size=6, lr=3e-3, width=8, feature_dim=8, seed=0)
+    retrieval = train_retrieval(split.frames, [[k % 6] for k in range(30)], grey_vectors(), params, torch.device("cpu"))
+    val = load_rows(real_rows("validate", 6, 1))
+    metrics = recall_metrics(retrieval.similarity(val.frames, grey_vectors()))
+    assert metrics["retrieval.r1"] >= 0.8
+    assert metrics["retrieval.r1_shuffled"] <= 0.4
+
+
+def test_recall_counts_ranks_and_not_ties():
+    similarity = np.array([[0.9, 0.1, 0.2], [0.8, 0.5, 0.1], [0.3, 0.2, 0.1]])
+    assert recall(similarity, 1) == pytest.approx(1 / 3)
+    assert recall(similarity, 2) == pytest.approx(2 / 3)
+    assert recall(np.zeros((5, 5)), 1) == 0.0
+
+
+def test_targets_name_every_value_in_play():
+    clip = {"background": "dots", "objects": [{"shape": "star", "colour": "red"}, {"shape": "circle", "colour": "red"}]}
+    in_play = {
+        "shape": ["circle", "square", "star"],
+        "colour": ["red"],
+        "background": ["white", "dots"],
+        "objects": [1, 2],
+    }
+    assert attribute_targets([clip], in_play).tolist() == [[True, False, True, True, False, True, False, True]]
+
+
+def test_crops_are_centred_and_hold_one_digit_alone():
+    made = digits(objects=[2])
+    row = made.row("train", 0)
+    crops = cut_out(find_strokes(row.frames()))
+    assert crops.shape == (32, SIDE, SIDE)
+    lit = crops > 0.3
+    for axis in (1, 2):
+        spans = lit.any(axis=axis)
+        middle = (spans.argmax(axis=1) + SIDE - 1 - spans[:, ::-1].argmax(axis=1)) / 2.0
+        assert np.abs(middle - (SIDE - 1) / 2.0).max() <= 1.5
+    images, labels = digit_crops(load_rows([row]))
+    assert len(images) == 8
+    assert sorted(set(labels.tolist())) == sorted(thing["digit"] for thing in row.attributes["objects"])
+
+
+def test_wear_spoils_a_share_and_repeats_by_its_seed():
+    images, labels = torch.rand(400, SIDE, SIDE), torch.zeros(400, dtype=torch.long)
+    worn, wanted = wear(images, labels, torch.Generator().manual_seed(0))
+    again, _ = wear(images, labels, torch.Generator().manual_seed(0))
+    assert torch.equal(worn, again)
+    assert 0.08 < float((wanted == NO_DIGIT).float().mean()) < 0.25
+    assert float(worn.min()) >= 0.0
+    assert float(worn.max()) <= 1.0
+
+
+def test_a_folder_that_is_no_judge_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"judge\.json missing\); run the judge stage"):
+        load_judge(tmp_path)
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    made = shapes()
+    write_shard(tmp_path / "shards" / "shapes" / "shard-00000.parquet", [made.row("train", 0)])
+    write_set(tmp_path / "shards" / "shapes", made.description())
+    with pytest.raises(ValueError, match="no clips in split 'val'"):
+        run(tmp_path, "shapes")
