@@ -165,6 +165,7 @@ class UnetParams(Section):
     init_kernel_size: Positive
     patch: Positive
     patch_frames: Positive
+    fold_frames: listed(Positive)  # type: ignore[valid-type]
     blocks_per_level: Positive
     norm: Literal["rms", "layer"]
     final_block: bool
@@ -187,10 +188,12 @@ class UnetParams(Section):
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> UnetParams:
         levels = len(self.dim_mults)
-        for key in ("spatial_attention", "temporal_attention", "joint_attention", "cross_attention"):
+        for key in ("fold_frames", "spatial_attention", "temporal_attention", "joint_attention", "cross_attention"):
             given = len(getattr(self, key))
             if given != levels:
                 raise ValueError(f"{key} has {given} entries, but dim_mults has {levels} levels: give one per level")
+        if self.fold_frames[0] != 1:
+            raise ValueError(f"fold_frames starts with {self.fold_frames[0]}; it must be 1 (see patch_frames)")
         if self.init_kernel_size % 2 == 0:
             raise ValueError(f"init_kernel_size={self.init_kernel_size} is even; it must be odd")
         return self
@@ -379,6 +382,7 @@ def _siblings(loc: tuple[int | str, ...]) -> str:
     fields = Params.model_fields
     if len(loc) > 1:
         section = fields[str(loc[0])].annotation
-        assert isinstance(section, type) and issubclass(section, BaseModel)
+        assert isinstance(section, type)
+        assert issubclass(section, BaseModel)
         fields = section.model_fields
     return ", ".join(fields)

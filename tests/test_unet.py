@@ -36,6 +36,7 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     **DEFAULT.model_dump(),
     "dim": 16,
     "dim_mults": (1, 2),
+    "fold_frames": (1, 1),
     "patch": 2,
     "patch_frames": 1,
     "attn_heads": 2,

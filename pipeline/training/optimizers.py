@@ -32,12 +32,18 @@ def lr_share(step: int, params: TrainParams) -> float:
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """(N, rows, columns) to the nearest semi-orthogonal matrices, roughly (Jordan 2024, Newton-Schulz)."""
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
+    x = matrices.float()
     wide = x.mT if x.shape[-2] > x.shape[-1] else x
     wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    # Each step multiplies by a polynomial of the Gram matrix, so the steps are taken on that smaller, square matrix.
+    gram = wide @ wide.mT
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    product = identity.expand_as(gram)
     for _ in range(steps):
-        gram = wide @ wide.mT
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+        step = a * identity + b * gram + c * (gram @ gram)
+        product = step @ product
+        gram = step @ step @ gram
+    wide = product @ wide
     return (wide.mT if x.shape[-2] > x.shape[-1] else wide).to(matrices.dtype)
 
 

@@ -6,6 +6,7 @@ frames into channels first, so that no layer works at full resolution unless it 
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import cast
 
@@ -27,7 +28,7 @@ from pipeline.unet.attention import (
     TemporalAttention,
 )
 from pipeline.unet.blocks import BLOCKS
-from pipeline.unet.conditioning import Conditioning
+from pipeline.unet.conditioning import Condition, Conditioning
 
 
 class Positions(nn.Module):
@@ -41,6 +42,38 @@ class Positions(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         table = self.space + self.time  # (F, C, H, W)
         return (x.unflatten(0, (-1, grid.frames)) + table).flatten(0, 1)
+
+
+class Shrink(nn.Module):
+    """Halve the grid; `fold` > 1 also folds that many frames into channels, so that a coarse cell sees them at once."""
+
+    def __init__(self, dim: int, dim_out: int, fold: int) -> None:
+        super().__init__()
+        self.fold = fold
+        self.conv = nn.Conv2d(dim, dim, 4, 2, 1) if fold == 1 else nn.Conv2d(fold * dim, dim_out, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fold > 1:
+            x = rearrange(x, "(b fold) c h w -> b h w (fold c)", fold=self.fold).permute(0, 3, 1, 2)
+        return self.conv(x)
+
+
+class Widen(nn.Module):
+    """Double the grid, and give folded frames back: the way back from `Shrink`."""
+
+    def __init__(self, dim: int, dim_out: int, fold: int) -> None:
+        super().__init__()
+        self.fold = fold
+        if fold == 1:
+            self.conv = nn.ConvTranspose2d(dim, dim, 4, 2, 1)
+        else:
+            self.conv = nn.ConvTranspose2d(dim, fold * dim_out, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.fold == 1:
+            return x
+        return rearrange(x.permute(0, 2, 3, 1), "b h w (fold c) -> (b fold) h w c", fold=self.fold).permute(0, 3, 1, 2)
 
 
 class Level(nn.Module):
@@ -67,7 +100,9 @@ class UNet3D(nn.Module):
         super().__init__()
         self.p = p
         self.channels_out = p.out_dim or channels
-        self.grid_frames, self.cells = frames // p.patch_frames, resolution // p.patch
+        self.cells = resolution // p.patch
+        self.level_frames = level_frames(p, frames)
+        self.grid_frames = self.level_frames[0]
         self.conditioning = Conditioning(p, frames=self.grid_frames, text_width=text_width)
         self.norm = NORMS[p.norm]
         self._cross = text_width is not None
@@ -86,14 +121,17 @@ class UNet3D(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _build_levels(self, dims: list[int]) -> None:
-        last = len(dims) - 2
         self.downs, self.shrinks = nn.ModuleList(), nn.ModuleList()
         self.ups, self.widens = nn.ModuleList(), nn.ModuleList()
+        folds = self.p.fold_frames
         for index, (dim_in, dim_out) in enumerate(pairwise(dims)):
-            self.downs.append(self._level(index, dim_in, dim_out, positions=self.p.positions))
-            self.shrinks.append(nn.Conv2d(dim_out, dim_out, 4, 2, 1) if index != last else nn.Identity())
-            self.ups.insert(0, self._level(index, 2 * dim_out, dim_in, positions=False))
-            self.widens.insert(0, nn.ConvTranspose2d(dim_in, dim_in, 4, 2, 1) if index else nn.Identity())
+            fold = folds[index]
+            wide = dim_out if fold > 1 else dim_in  # frames folded into channels ask for the level's whole width
+            self.downs.append(self._level(index, wide, dim_out, positions=self.p.positions))
+            self.ups.insert(0, self._level(index, 2 * dim_out, wide, positions=False))
+            if index:
+                self.shrinks.append(Shrink(dim_in, wide, fold))
+                self.widens.insert(0, Widen(wide, dim_in, fold))
         coarse = dims[-1]
         self.mid_before = self._block(coarse, coarse)
         self.mid_attention = nn.ModuleList(self._mid_attention(coarse))
@@ -101,7 +139,7 @@ class UNet3D(nn.Module):
 
     def _level(self, index: int, dim: int, dim_out: int, *, positions: bool) -> Level:
         rest = [self._block(dim_out, dim_out) for _ in range(self.p.blocks_per_level - 1)]
-        table = Positions(dim_out, self.grid_frames, self.cells >> index) if positions else None
+        table = Positions(dim_out, self.level_frames[index], self.cells >> index) if positions else None
         return Level([self._block(dim, dim_out), *rest], self._attention(index, dim_out), table)
 
     def _block(self, dim: int, dim_out: int) -> nn.Module:
@@ -165,31 +203,36 @@ class UNet3D(nn.Module):
         drop_pooled: Tensor | None = None,  # (B,) bool: the pooled vector is hidden, the tokens stay
     ) -> Tensor:  # (B, C_out, F, H, W)
         condition = self.conditioning(t, text, drop_text, drop_pooled)
-        cond = condition.vector
-        grid = Grid(
-            batch=len(x),
-            frames=self.grid_frames,
-            tokens=condition.tokens,
-            token_mask=condition.token_mask,
-            time_bias=None if self.time_bias is None else self.time_bias(self.grid_frames, x.device),
-            focus_present=focus_present,
-        )
-        x = first = self._stem(x, grid)
-        skips = []
-        for level, shrink in zip(self.downs, self.shrinks, strict=True):
-            x = level(x, cond, grid)
+        grids = [self._grid(index, x, condition, focus_present) for index in range(len(self.downs))]
+        conds = [_per_frame(condition.vector, frames) for frames in self.level_frames]
+        x = first = self._stem(x, grids[0])
+        skips: list[Tensor] = []
+        for index, level in enumerate(self.downs):
+            x = level(self.shrinks[index - 1](x) if index else x, conds[index], grids[index])
             skips.append(x)
-            x = shrink(x)
-        x = self.mid_before(x, cond, grid.frames)
+        x = self.mid_before(x, conds[-1], grids[-1].frames)
         for layer in self.mid_attention:
-            x = layer(x, grid)
-        x = self.mid_after(x, cond, grid.frames)
-        for level, widen in zip(self.ups, self.widens, strict=True):
-            x = widen(level(torch.cat([x, skips.pop()], dim=1), cond, grid))
+            x = layer(x, grids[-1])
+        x = self.mid_after(x, conds[-1], grids[-1].frames)
+        for index, level in enumerate(self.ups):
+            place = len(self.ups) - 1 - index
+            x = level(torch.cat([x, skips.pop()], dim=1), conds[place], grids[place])
+            x = self.widens[index](x) if place else x
         x = torch.cat([x, first], dim=1)
         if self.head_block is not None:
-            x = self.head_block(x, None, grid.frames)
+            x = self.head_block(x, None, self.grid_frames)
         return self._unfold(self.head(x))
+
+    def _grid(self, index: int, x: Tensor, condition: Condition, focus_present: Tensor | None) -> Grid:
+        frames = self.level_frames[index]
+        return Grid(
+            batch=len(x),
+            frames=frames,
+            tokens=condition.tokens,
+            token_mask=condition.token_mask,
+            time_bias=None if self.time_bias is None else self.time_bias(frames, x.device),
+            focus_present=focus_present,
+        )
 
     def _stem(self, x: Tensor, grid: Grid) -> Tensor:
         pf, ph = self.p.patch_frames, self.p.patch
@@ -205,6 +248,18 @@ class UNet3D(nn.Module):
         return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.grid_frames, pf=pf, ph=ph, pw=ph)
 
 
+def level_frames(p: UnetParams, frames: int) -> list[int]:
+    """Frames of each level's grid."""
+    return [frames // p.patch_frames // math.prod(p.fold_frames[1 : index + 1]) for index in range(len(p.dim_mults))]
+
+
+def _per_frame(vector: Tensor, frames: int) -> Tensor:
+    """The condition (B, F or 1, D) of a level with fewer frames: the mean over those that were folded."""
+    if vector.shape[1] in (1, frames):
+        return vector
+    return vector.unflatten(1, (frames, -1)).mean(dim=2)
+
+
 def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> UNet3D:
     """The network for videos (B, channels, frames, resolution, resolution) and captions of `text_width`.
 
@@ -217,8 +272,12 @@ def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, te
             f"resolution {resolution} does not divide by {step} = unet.patch {p.patch} x 2^{levels - 1} for "
             f"{levels} levels (unet.dim_mults): change one of the three"
         )
-    if frames % p.patch_frames:
-        raise ValueError(f"{frames} frames do not divide by unet.patch_frames {p.patch_frames}: change one of the two")
+    fold = p.patch_frames * math.prod(p.fold_frames)
+    if frames % fold:
+        raise ValueError(
+            f"{frames} frames do not divide by {fold} = unet.patch_frames {p.patch_frames} x unet.fold_frames "
+            f"{list(p.fold_frames)}: change one of them"
+        )
     if p.dim % 2:
         raise ValueError(f"unet.dim={p.dim} is odd; the time embedding needs an even one")
     return UNet3D(p, frames=frames, resolution=resolution, channels=channels, text_width=text_width)
