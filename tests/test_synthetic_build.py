@@ -85,7 +85,7 @@ def test_the_stage_publishes_what_it_says(name: str, tmp_path: Path, monkeypatch
 
 @pytest.mark.slow
 def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    more = {"train_clips": 2400, "clips_per_shard": 40, "val_clips": 5, "held_out_clips": 0, "reworded_clips": 0}
+    more = {"train_clips": 1200, "clips_per_shard": 20, "val_clips": 5, "held_out_clips": 0, "reworded_clips": 0}
     path = params_file(tmp_path, "shapes", **more)
     command = [
         sys.executable,
@@ -110,5 +110,5 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> No
     assert f"{len(kept)} of 61 shards are there already" in again.stderr
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == age for name, age in kept.items())
     params = shapes_params(**more)
-    build_set(shapes_set(params), split_counts(params), 40, tmp_path / "s", tmp_path / "whole", workers=1)
+    build_set(shapes_set(params), split_counts(params), 20, tmp_path / "s", tmp_path / "whole", workers=1)
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
