@@ -112,7 +112,7 @@ def race(cases: dict[str, Contestant], device: torch.device, args: argparse.Name
     timings = alternate({name: case.step for name, case in cases.items()}, rounds=args.rounds, device=device)
     rows = {name: describe_case(case, timings[name], device) for name, case in cases.items()}
     for name, row in rows.items():
-        print(f"{name:20} " + "  ".join(f"{key} {value:,.4g}" for key, value in row.items()))
+        print(f"{name:20} " + "  ".join(f"{key} {value:,.4g}" for key, value in row.items()), flush=True)
         if args.profile:
             print_profile(cases[name], device)
     return rows
