@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 STEM = 8  # px, height and width of the first grid
 NARROWEST = 16  # channels
 POSE = 4  # x, y, log zoom, angle
+POSE_GAINS = (1.0, 1.0, 0.3, 0.3)  # of these: places come first, turning and growing are learnt where clips show it
+TINT_GAIN = 0.3
 SPRITE_SHARE = 0.6  # of the frame's side that a sprite covers before training
 BEND = 0.1  # gain of the path's curved part: it starts straight
 HARMONICS = 3  # of the frame index, beside the index itself
@@ -159,8 +161,8 @@ class VideoGenerator(nn.Module):
         return Layers(
             background=torch.tanh(self.background(content if self.params.background_told else content_noise)),
             sprites=torch.cat([torch.tanh(sprites[:, :, :-1]) * opacity, opacity], dim=2),
-            poses=path[..., :POSE],
-            tints=path[..., POSE:],
+            poses=path[..., :POSE] * path.new_tensor(POSE_GAINS),
+            tints=path[..., POSE:] * TINT_GAIN,
         )
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
