@@ -21,7 +21,8 @@ import torch
 from pydantic import ValidationError
 
 from pipeline.models import CARD_FILE, ModelCard, VideoModel, load_model, read_card, words_of
-from pipeline.params import SamplingParams
+from pipeline.params import SamplingParams, load_params
+from pipeline.process import ROOT
 from pipeline.render import FORMATS, frames_evenly, write_clip
 
 DEFAULT_MODEL = Path("models/unet")
@@ -158,10 +159,15 @@ def choose_sampling(model: VideoModel, args: argparse.Namespace) -> SamplingPara
             say("note: a GAN draws in one pass: steps, sampler, guidance and negative do nothing here")
         return None
     try:
-        return SamplingParams.model_validate({**model.sampling.model_dump(), **changed})
+        return SamplingParams.model_validate({**_sampling_of(model).model_dump(), **changed})
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{first['loc'][0]}={first['input']!r}: {first['msg'].lower()}") from None
+
+
+def _sampling_of(model: VideoModel) -> SamplingParams:
+    """How to sample is no property of the weights: the card's own word where it has one, else params.yaml's."""
+    return model.sampling if "sampling" in model.card.params else load_params(ROOT / "params.yaml").sampling
 
 
 def check_frames(card: ModelCard, frames: int | None) -> None:

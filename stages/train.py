@@ -34,7 +34,7 @@ def main(
 ) -> None:
     params = load_params(params_path)
     folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
-    sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train, "sampling": params.sampling}
+    sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
     with open_team() as team:
         print_ = team.share(fingerprint(params.dataset, *sections.values(), inputs=[folder, table]))
         checkpoints = Checkpoints(scratch_folder("train", print_), print_)

@@ -108,7 +108,7 @@ def test_the_whole_graph_leaves_a_report_models_and_metrics(run: Path) -> None:
         ("report", "seeds", 2, {"evaluate@unet", "evaluate@gan", "report"}),
         ("train_gan", "steps", 7, {"train_gan", "evaluate@gan", "report"}),
         ("train", "lr", 1.0e-3, {"train", "evaluate@unet", "report"}),
-        ("sampling", "guidance_scale", 3.0, {"train", "evaluate@unet", "evaluate@gan", "report"}),
+        ("sampling", "guidance_scale", 3.0, {"evaluate@unet", "evaluate@gan", "report"}),
         ("evaluate", "prompts", 13, {"evaluate@unet", "evaluate@gan", "report"}),
     ],
 )

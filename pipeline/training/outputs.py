@@ -26,7 +26,7 @@ LAST_STEPS = 100  # over which the final loss is averaged: one step's depends on
 def write_outputs(
     result: TrainResult,
     dataset: str,
-    sections: Mapping[str, BaseModel],  # unet, diffusion, train, sampling
+    sections: Mapping[str, BaseModel],  # unet, diffusion, train
     feed: ClipFeed,
     text: EncoderInfo | None,
     fps: float,
