@@ -85,7 +85,8 @@ def main() -> None:
     }
     print(
         f"{len(captions):,} captions, {len(distinct):,} distinct of {clips:,} clips: once "
-        f"{len(distinct) * once_s:,.0f} s (one core, estimated), then {1 / lookup_s:,.0f} look-ups/s; in every step {1 / each_s:,.0f} captions/s. "
+        f"{len(distinct) * once_s:,.0f} s (one core, estimated), then {1 / lookup_s:,.0f} look-ups/s; "
+        f"in every step {1 / each_s:,.0f} captions/s. "
         f"{options.epochs} epochs: {ours_s:,.0f} s against {old_s:,.0f} s ({old_s / ours_s:.1f}x)"
     )
     if options.json:

@@ -144,9 +144,7 @@ def main() -> None:
             f"{clip}: {figures[f'{clip}_ms']:.0f} ms a clip, moviepy {figures[f'{clip}_moviepy_ms']:.0f} ms "
             f"({figures[f'{clip}_ratio_to_moviepy']:.1f}x), {figures[f'{clip}_db']:.1f} dB"
         )
-    print(
-        f"both: {figures['ratio_to_moviepy']:.1f}x moviepy's clips/s; two workers {figures['two_workers_to_one']:.2f}x one"
-    )
+    print(f"both: {figures['ratio_to_moviepy']:.1f}x; two workers {figures['two_workers_to_one']:.2f}x one")
     if options.json:
         write_json(options.json, figures)
 

@@ -74,8 +74,9 @@ def _refined(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> tupl
     """One round of k-means (Lloyd 1982), colours without pixels moved to the worst ones: +3 dB. Exact in float32."""
     palette = _means(pixels, index, palette)
     unused = np.flatnonzero(np.bincount(index, minlength=256) == 0)
-    worst = np.argsort(-_squared_error(pixels, palette[index]), kind="stable")[: len(unused)]
-    palette[unused] = pixels[worst]
+    if len(unused):
+        worst = np.argsort(-_squared_error(pixels, palette[index]), kind="stable")[: len(unused)]
+        palette[unused] = pixels[worst]
     colours = palette.astype(np.float32)
     nearness = pixels.astype(np.float32) @ (2 * colours.T)  # |x - c|² less |x|², negated; integers below 2²⁴
     nearness -= (colours**2).sum(1)
