@@ -21,7 +21,6 @@ from pipeline.evaluation.tracking import Track, track
 
 LEAST_FRAMES = 4
 LEAST_OVERLAP = 0.80  # of the mask with the best shape
-MOST_SOFTNESS = 0.6  # width of the edge over the radius: beyond it an outline is a guess
 LEAST_LEAD = 0.03  # of the best shape's overlap over the next one's
 AGREEMENT = 0.75  # share of a thing's frames that must show its shape, and its colour
 MAX_LEFTOVER = 0.12  # share of the foreground that belongs to nothing, beyond which the count is unclear
@@ -111,7 +110,7 @@ def at_every_frame(thing: Track, values: np.ndarray, n_frames: int) -> np.ndarra
 
 def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int) -> ObjectReading:
     chosen = thing.blobs
-    shape, k, confidence, shape_agrees = _read_shape(outlines.overlap[chosen], outlines.softness[chosen])
+    shape, k, confidence, shape_agrees = _read_shape(outlines.overlap[chosen])
     colour, colour_to, colour_agrees = _read_colour(blobs, chosen)
     path = at_every_frame(thing, np.column_stack([blobs.x[chosen], blobs.y[chosen]]) / height, n_frames)
     radius = at_every_frame(thing, outlines.radius[chosen, k] / corner_reach(SHAPES[k]), n_frames)
@@ -139,14 +138,13 @@ def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int
     )
 
 
-def _read_shape(overlap: np.ndarray, softness: np.ndarray) -> tuple[str, int, float, np.ndarray]:
+def _read_shape(overlap: np.ndarray) -> tuple[str, int, float, np.ndarray]:
     """Name, its index (of the best, also where unclear), its overlap, and which frames agree; overlaps are (m, 4)."""
     mean = overlap.mean(axis=0)
     k = int(mean.argmax())
     lead = mean[k] - np.delete(mean, k).max()
     agrees = (overlap.argmax(axis=1) == k) & (overlap[:, k] > LEAST_OVERLAP)
     clear = mean[k] > LEAST_OVERLAP and lead > LEAST_LEAD and agrees.mean() >= AGREEMENT
-    clear = clear and np.median(softness) < MOST_SOFTNESS
     return (SHAPES[k] if clear else UNCLEAR), k, float(mean[k]), agrees
 
 

@@ -26,7 +26,6 @@ class Silhouettes:
     overlap: np.ndarray  # (n, 4) intersection over union, 0 to 1
     angle: np.ndarray  # (n, 4) rad, direction of a corner modulo the symmetry, x right, y down
     radius: np.ndarray  # (n, 4) px, centre to corner
-    softness: np.ndarray  # (n,) width of the edge over the radius of a disc of the same area
 
 
 def fit_silhouettes(blobs: Blobs) -> Silhouettes:
@@ -48,13 +47,7 @@ def fit_silhouettes(blobs: Blobs) -> Silhouettes:
         template = (edge - r + 0.5).clip(0.0, 1.0)
         shared = _sum(np.minimum(alpha, template), blob, n)
         overlap[:, k] = shared / (2.0 * area - shared)
-    return Silhouettes(overlap, angle, radius, _softness(blobs, area))
-
-
-def _softness(blobs: Blobs, area: np.ndarray) -> np.ndarray:
-    """Pixels that are neither in nor out, as a rim around a disc of the blob's area, over the disc's radius."""
-    between = _sum(4.0 * blobs.pixel_alpha * (1.0 - blobs.pixel_alpha), blobs.pixel_blob, len(blobs))
-    return between / (2.0 * area)
+    return Silhouettes(overlap, angle, radius)
 
 
 def corner_reach(shape: str) -> float:
