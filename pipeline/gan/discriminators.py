@@ -73,11 +73,10 @@ class Discriminator(nn.Module):
 
     def logits(self, seen: Seen, said: Tensor) -> tuple[Tensor, Tensor]:
         """Of the frames (B, k) and of the clip (B,): high where they look real and fit the caption."""
-        scale = FEATURES**-0.5
         frames = self.frame_logit(seen.frames).squeeze(-1)
-        frames = frames + (seen.frames * self.frame_projection(said)[:, None]).sum(-1) * scale
+        frames = frames + (seen.frames * self.frame_projection(said)[:, None]).sum(-1)
         clip = self.clip_logit(seen.clip).squeeze(-1)
-        return frames, clip + (seen.clip * self.clip_projection(said)).sum(-1) * scale
+        return frames, clip + (seen.clip * self.clip_projection(said)).sum(-1)
 
     def embeddings(self, seen: Seen, said: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors (B, FEATURES) of clip and caption."""
