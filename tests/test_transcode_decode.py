@@ -200,6 +200,24 @@ def test_overwritten_bytes_never_show(seed: int, tmp_path: Path) -> None:
     assert outcome in ("fine", "damaged", "unreadable")
 
 
+def test_a_guessed_frame_is_damage(tmp_path: Path) -> None:
+    """A few bytes in a slice: the decoder conceals them, marks the frame, and the clip is refused."""
+    texture = np.random.default_rng(9).integers(0, 255, (30, 40, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    frames = np.stack([np.roll(texture, 5 * index, 1) for index in range(N)])
+    path = encode(tmp_path / "x.mp4", frames, movflags="faststart", **{**H264, "crf": 18})
+    data, refused = path.read_bytes(), 0
+    start = data.index(b"mdat") + 4000
+    for seed in range(20):
+        rng, hurt = np.random.default_rng(seed), bytearray(data)
+        place = int(rng.integers(start, len(data) - 4))
+        hurt[place : place + 2] = rng.bytes(2)
+        try:
+            decode_clip(bytes(hurt), SPEC)
+        except ClipError as error:
+            refused += error.reason == "damaged"
+    assert refused >= 14
+
+
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:5,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile {}\n"])
 def test_a_playlist_opens_no_other_file(text: str, plain: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.mp4"

@@ -144,6 +144,8 @@ def _frames(container: InputContainer, stream: VideoStream, timing: _Timing, spe
     taken: list[np.ndarray] = []
     current: VideoFrame | None = None
     for frame in _decoded(container, stream, timing):
+        if frame.is_corrupt:  # the decoder guessed, and later frames build on its guess
+            raise ClipError("damaged", f"a frame at {frame.time or 0.0:.2f} s is corrupt{_last_words()}")
         if frame.pts is not None and current is not None:
             due = sum(time < frame.pts for time in timing.wanted[len(taken) :])
             taken += [squarer.square(current)] * due if due else []
@@ -184,9 +186,7 @@ class _Squarer:
         self.reformatter = VideoReformatter()
 
     def square(self, frame: VideoFrame) -> np.ndarray:
-        """uint8 (resolution, resolution, 3). Raises ClipError where the decoder had to guess the frame."""
-        if frame.is_corrupt:
-            raise ClipError("damaged", f"a frame at {frame.time:.2f} s is corrupt{_last_words()}")
+        """uint8 (resolution, resolution, 3)."""
         width, height = self._scaled(frame)
         pixels = self._scale(frame, width, height)
         return np.ascontiguousarray(_upright(self._fit(pixels), frame))
