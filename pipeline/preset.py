@@ -69,7 +69,9 @@ def _word(value: Any) -> str:
         return f"{value:.10f}".rstrip("0")
     if isinstance(value, list):
         return "[" + ",".join(_word(item) for item in value) + "]"
-    return {True: "true", False: "false", None: "null"}.get(value) if isinstance(value, bool | None) else str(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def main() -> None:
