@@ -111,6 +111,7 @@ def grey_vectors() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_the_dual_encoder_learns_what_goes_with_what():
     split = load_rows(real_rows("train", 30, 0))
     params = JudgeParams(steps=80, batch_size=6, lr=3e-3, width=8, feature_dim=8, seed=0)
