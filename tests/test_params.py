@@ -36,7 +36,7 @@ def test_the_committed_params_are_valid() -> None:
         ("train", "steps", 0, "greater than or equal to 1"),
         ("shapes", "motions", ["lefft"], "'left', 'right'"),
         ("shapes", "motions", [], "at least 1"),
-        ("unet", "dim_mults", [1, 2], "one per level"),
+        ("unet", "dim_mults", [1, 2, 2], "one per level"),
         ("download", "source", "local", "path is null"),
         ("moving_mnist", "source", "idx", "path is null"),
         ("transcode", "split", "2k", "1k-A"),
