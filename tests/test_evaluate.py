@@ -34,6 +34,13 @@ SAMPLING = load_params(ROOT / "params.yaml").sampling
 IN_PLAY = {"shape": ["circle", "square"], "colour": ["red", "blue"], "motion": ["left", "right", "up", "down"]}
 
 
+@pytest.mark.parametrize("clips", [12, 96, 600, 1000])
+def test_an_interval_holds_its_share_to_the_last_bit(clips: int) -> None:
+    for right in (0, 1, clips - 1, clips):
+        share = metrics.wilson(right, clips)
+        assert share.low <= share.share <= share.high
+
+
 def test_wilson_against_published_intervals() -> None:
     # Newcombe 1998, table I, method 3: 81/263, 15/148, 0/20, 1/29.
     for (right, clips), (low, high) in {

@@ -37,7 +37,8 @@ def wilson(right: int, clips: int, z: float = Z_95) -> Share:
     scale = 1.0 + z * z / clips
     middle = (share + z * z / (2 * clips)) / scale
     half = z / scale * math.sqrt(share * (1.0 - share) / clips + z * z / (4 * clips * clips))
-    return Share(right, clips, share, max(0.0, middle - half), min(1.0, middle + half))
+    # At 0 and 1 the bound is the share itself, but for its last bit: never on the wrong side of it.
+    return Share(right, clips, share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def attribute_shares(marks: Sequence[Marks]) -> dict[str, Share]:
