@@ -75,9 +75,7 @@ class TranscodeParams(Section):
 
 
 Shape = Literal["circle", "square", "triangle", "star"]
-Colour = Literal[
-    "red", "green", "blue", "yellow", "orange", "purple", "cyan", "pink", "brown", "black", "gray"
-]
+Colour = Literal["red", "green", "blue", "yellow", "orange", "purple", "cyan", "pink", "brown", "black", "gray"]
 Direction = Literal["left", "right", "up", "down", "up-left", "up-right", "down-left", "down-right"]
 Bounce = Literal["bounce-horizontal", "bounce-vertical"]
 ShapeMotion = (

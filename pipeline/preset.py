@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def merge(tree: Any, overlay: dict[str, Any]) -> None:
 
 
 def apply_preset(name: str, path: Path = Path("params.yaml"), folder: Path = PRESETS) -> None:
-    """Write the overlay into a params file, comments kept, whole or not at all, once the result is known to be valid."""
+    """Write the overlay into a params file, comments kept, whole or not at all, and only where the result is valid."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 120
@@ -49,7 +48,7 @@ def apply_preset(name: str, path: Path = Path("params.yaml"), folder: Path = PRE
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         yaml.dump(tree, file)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def preset_args(name: str, folder: Path = PRESETS) -> list[str]:

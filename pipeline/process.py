@@ -1,6 +1,6 @@
-"""The process that a stage runs in: it dies with its parent, logs in one form, and turns a user's mistake into one line.
+"""The process a stage runs in: it dies with its parent, logs in one form, and turns a user's mistake into one line.
 
-Also where a stage keeps what must survive a kill: `$DVC_ROOT/.scratch/<stage>/<fingerprint>/`, outside every DVC output.
+What must survive a kill lies in `$DVC_ROOT/.scratch/<stage>/<fingerprint>/`, outside every DVC output.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run_stage(main: Callable[[], object]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise
-        sys.exit(f"error: {error.strerror}: {error.filename or os.getcwd()}; free space or mend its rights, then rerun")
+        sys.exit(f"error: {error.strerror}: {error.filename or Path.cwd()}; free space or mend its rights, then rerun")
 
 
 def die_with_parent() -> None:
@@ -110,4 +110,4 @@ def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)

@@ -38,7 +38,7 @@ IN_PLAY = {"shape": ["circle", "square"], "colour": ["red", "blue"], "motion": [
 def test_an_interval_holds_its_share_to_the_last_bit(clips: int) -> None:
     for right in (0, 1, clips - 1, clips):
         share = metrics.wilson(right, clips)
-        assert share.low <= share.share <= share.high
+        assert share.low <= share.value <= share.high
 
 
 def test_wilson_against_published_intervals() -> None:
