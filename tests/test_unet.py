@@ -37,6 +37,7 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "dim": 16,
     "dim_mults": (1, 2),
     "fold_frames": (1, 1),
+    "init_kernel_size": 3,
     "patch": 2,
     "patch_frames": 1,
     "attn_heads": 2,
