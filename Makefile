@@ -18,7 +18,7 @@ setup: $(VENV)/.product  ## make .venv and install requirements.txt
 $(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or set PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old; 3.11 or newer is needed (set PYTHON=)" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
 $(VENV)/.product: requirements.txt | $(VENV)/.python
@@ -33,7 +33,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/.product
 .git/HEAD:
 	@echo "error: no .git here; DVC needs one: git init && git add -A && git commit -m start" >&2; exit 1
 
-repro: $(VENV)/.product .git/HEAD  ## run the whole graph on params.yaml; PRESET=gpu applies presets/gpu.yaml first
+repro: .git/HEAD $(VENV)/.product  ## run the whole graph on params.yaml; PRESET=gpu applies presets/gpu.yaml first
 	@python -c 'from pipeline.params import load_params; from pipeline.process import run_stage; run_stage(load_params)'
 	$(if $(PRESET),@python -m pipeline.preset apply $(PRESET))
 	dvc repro
