@@ -38,11 +38,11 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     # Each step multiplies by a polynomial of the Gram matrix, so the steps are taken on that smaller, square matrix.
     gram = wide @ wide.mT
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    product = identity.expand_as(gram)
-    for _ in range(steps):
+    product = step = a * identity + b * gram + c * (gram @ gram)
+    for _ in range(steps - 1):
+        gram = step @ step @ gram
         step = a * identity + b * gram + c * (gram @ gram)
         product = step @ product
-        gram = step @ step @ gram
     wide = product @ wide
     return (wide.mT if x.shape[-2] > x.shape[-1] else wide).to(matrices.dtype)
 
