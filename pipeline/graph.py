@@ -44,9 +44,9 @@ def _imported_files(path: Path) -> Iterator[Path]:
 
 
 def _imported_names(tree: ast.Module) -> Iterator[str]:
-    typing_only = {id(inner) for node in ast.walk(tree) if _is_type_checking(node) for inner in ast.walk(node)}
+    idle = {id(inner) for node in ast.walk(tree) if _is_idle(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):
-        if id(node) in typing_only:
+        if id(node) in idle:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -55,8 +55,9 @@ def _imported_names(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def _is_idle(node: ast.AST) -> bool:
+    """Whether an imported module skips a block: `if TYPE_CHECKING:` and `if __name__ == "__main__":`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'")
 
 
 def _package_data(modules: set[str]) -> set[str]:

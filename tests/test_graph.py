@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,22 @@ def test_the_walk_finds_what_is_imported_inside_functions() -> None:
     assert "pipeline/sources/kaggle_client.py" in code_deps("download")
     assert not set(UNTRACKED) & set(code_deps("train"))
     assert "pipeline/report/page.css" in code_deps("report")
+
+
+def test_the_walk_leaves_out_what_only_a_command_line_imports() -> None:
+    """`python -m pipeline.shards` reads folders and captions; a training that imports its rows does not."""
+    assert "pipeline/shards.py" in code_deps("train")
+    assert not [name for name in code_deps("train") if name.startswith("pipeline/sources/")]
+    assert "pipeline/shards_cli.py" not in code_deps("train")
+
+
+def test_dvc_reads_yaml_by_the_c_parser() -> None:
+    from ruamel.yaml import YAML
+
+    fast, slow = YAML(typ="safe"), YAML(typ="safe", pure=True)
+    assert fast.Parser is not slow.Parser, "ruamel.yaml.clib is missing; make setup"
+    for path in [ROOT / "params.yaml", ROOT / "dvc.yaml", *(ROOT / "presets").glob("*.yaml")]:
+        assert repr(fast.load(path)) == repr(slow.load(path)), path.name
 
 
 @pytest.mark.parametrize("name", GRAPH)
@@ -100,6 +118,26 @@ def test_the_whole_graph_leaves_a_report_models_and_metrics(run: Path) -> None:
         assert "caption_shuffle.joint" in metrics
         assert (run / f"models/{model}/weights.safetensors").is_file()
     assert stages_run(dvc(run, "repro")) == set()
+
+
+def cpu_seconds(folder: Path) -> float:
+    """Of the cheapest of three `dvc repro`; CPU time, so that a busy machine says the same."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        dvc(folder, "repro", "--quiet")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(spent)
+
+
+@pytest.mark.slow
+def test_a_repro_with_nothing_to_do_costs_about_twice_dvcs_own_floor(run: Path, tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    shutil.copytree(run / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: touch one, outs: [one]}}\n")
+    dvc(tmp_path, "repro")
+    assert cpu_seconds(run) <= 2.2 * cpu_seconds(tmp_path)
 
 
 @contextmanager
@@ -169,6 +207,39 @@ def test_experiments_are_run_and_compared(run: Path) -> None:
     assert "warmer" in dvc(run, "exp", "show", "--csv")
     assert re.search(r"metrics/train\.json +val_loss", dvc(run, "metrics", "diff", "HEAD", "warmer"))
     assert "index.html" in dvc(run, "plots", "diff", "HEAD", "warmer", "-o", "plots_diff")
+
+
+@pytest.mark.slow
+def test_experiments_are_queued_in_a_fresh_clone_and_run_by_a_worker(run: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(run), str(clone))
+    before = (clone / "params.yaml").read_bytes()
+    for name, fps in (("five", 5.0), ("ten", 10.0)):
+        dvc(
+            clone,
+            "exp",
+            "run",
+            "--queue",
+            "-n",
+            name,
+            "-S",
+            f"transcode.fps={fps}",
+            "-S",
+            "transcode.frames=4",
+            "transcode",
+        )
+    assert dvc(clone, "queue", "status").count("Queued") == 2
+    dvc(clone, "queue", "start")
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and re.search("Queued|Running", dvc(clone, "queue", "status")):
+            time.sleep(1)
+        assert dvc(clone, "queue", "status").count("Success") == 2, dvc(clone, "queue", "logs", "five", check=False)
+    finally:
+        dvc(clone, "queue", "stop", "--kill", check=False)
+    assert (clone / "params.yaml").read_bytes() == before
+    assert not git(clone, "status", "--porcelain")
+    assert re.search(r"transcode\.fps +5(\.0)? +10(\.0)?", dvc(clone, "params", "diff", "five", "ten"))
 
 
 @pytest.mark.slow
