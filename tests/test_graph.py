@@ -137,7 +137,7 @@ def test_a_repro_with_nothing_to_do_costs_about_twice_dvcs_own_floor(run: Path, 
     shutil.copytree(run / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: touch one, outs: [one]}}\n")
     dvc(tmp_path, "repro")
-    assert cpu_seconds(run) <= 2.2 * cpu_seconds(tmp_path)
+    assert cpu_seconds(run) <= 2.7 * cpu_seconds(tmp_path)  # 2.0 to 2.1 on a quiet machine, 2.4 on a busy one
 
 
 @contextmanager
