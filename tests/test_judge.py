@@ -10,11 +10,12 @@ import torch
 import yaml
 
 from pipeline.clips import Clip
-from pipeline.evaluation.digit_clips import cut_out, find_strokes
-from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, wear
+from pipeline.evaluation.digit_clips import cut_out, find_strokes, read_digits
+from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, DigitReader, elect, wear
 from pipeline.evaluation.features import attribute_targets
 from pipeline.evaluation.judge import Judge, load_judge, read_ladder
 from pipeline.evaluation.judge_training import digit_crops
+from pipeline.evaluation.oracles import score
 from pipeline.evaluation.retrieval import recall, recall_metrics, train_retrieval
 from pipeline.params import JudgeParams, MovingMnistParams, ShapesParams, load_params
 from pipeline.shards import Row, load_rows, to_row, write_set, write_shard
@@ -160,9 +161,47 @@ def test_wear_spoils_a_share_and_repeats_by_its_seed():
     worn, wanted = wear(images, labels, torch.Generator().manual_seed(0))
     again, _ = wear(images, labels, torch.Generator().manual_seed(0))
     assert torch.equal(worn, again)
-    assert 0.08 < float((wanted == NO_DIGIT).float().mean()) < 0.25
+    assert 0.03 < float((wanted == NO_DIGIT).float().mean()) < 0.15
     assert float(worn.min()) >= 0.0
     assert float(worn.max()) <= 1.0
+
+
+def test_digits_also_stay_as_crisp_as_they_are_drawn():
+    """A reader once took every crisp digit for a spoilt one, for only spoilt crops had stayed crisp."""
+    made = digits()
+    crops, labels = digit_crops(load_rows([made.row("train", index) for index in range(100)]))
+    worn, wanted = wear(torch.from_numpy(crops), torch.from_numpy(labels), torch.Generator().manual_seed(0))
+    brightest = worn.amax(dim=(1, 2))[wanted != NO_DIGIT]
+    assert float((brightest > 0.99).float().mean()) > 0.3
+
+
+def test_votes_count_by_how_sure_they_are_and_no_digit_needs_most_of_them():
+    sure, torn = np.full(11, 0.02), np.full(11, 0.05)
+    sure[3], sure[5] = 0.72, 0.10
+    torn[5], torn[NO_DIGIT] = 0.25, 0.30
+    assert elect(np.stack([sure, torn, torn])) == 3
+    assert elect(np.stack([torn, torn])) == 5
+    spoilt = np.full(11, 0.04)
+    spoilt[NO_DIGIT] = 0.6
+    assert elect(spoilt[None]) == NO_DIGIT
+
+
+def test_two_digits_are_two_and_their_motions_are_read():
+    """No training needed: count and motion come from the ink alone."""
+    torch.manual_seed(0)
+    reader, made = DigitReader().eval(), digits(objects=[2])
+    in_play = made.description()["attributes"]
+    for index in range(60):
+        row = made.row("val", index)
+        result = score(read_digits(row.frames(), reader, torch.device("cpu")), row.attributes, in_play)
+        assert result["count"], row.key
+        assert result["motion"], row.key
+
+
+def test_a_stroke_broken_over_three_pixels_is_one_digit():
+    frames = np.zeros((4, 64, 64, 3), np.uint8)
+    frames[:, 20:44, 28:31] = frames[:, 34:44, 34:40] = 255
+    assert len(find_strokes(frames).blobs) == 4
 
 
 def test_a_folder_that_is_no_judge_is_refused(tmp_path):

@@ -81,7 +81,7 @@ def test_two_digits_stay_apart_and_are_both_named(bank: DigitBank) -> None:
         assert one["digit"] != two["digit"]
         apart = np.abs(np.asarray(one["trajectory"]) - np.asarray(two["trajectory"]))
         room = np.array([one["width_px"] + two["width_px"], one["height_px"] + two["height_px"]]) / 2
-        assert (apart >= room).any(axis=1).all(), row.key
+        assert (apart >= room + 5.9).any(axis=1).all(), f"{row.key}: the oracle joins broken strokes over gaps of 4 px"
         for caption in row.captions:
             assert all(str(t["digit"]) in caption or DIGITS[t["digit"]] in caption for t in (one, two))
 

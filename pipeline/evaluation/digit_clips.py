@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, DigitReader, digit_log_probabilities
+from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, DigitReader, digit_probabilities, elect
 from pipeline.evaluation.foreground import IN_PLANE, Blobs
 from pipeline.evaluation.motion_reading import read_motion
 from pipeline.evaluation.oracles import ObjectReading, Reading, at_every_frame, check_frames, clear_count, flicker
@@ -20,7 +20,7 @@ from pipeline.evaluation.tracking import Track, track
 
 INK = 0.35  # of full white, from which a pixel is ink
 MIN_AREA = 0.002  # of the picture; anything smaller is a speck
-MARGIN = 1.2  # side of a crop over the longer side of its ink
+MARGIN = 1.1  # side of a crop over the longer side of its ink
 DARK = 0.2  # of full white: what the ground may reach
 AGREEMENT = 0.6  # share of the frames that must vote for the digit
 TOO_SMALL, TOO_LARGE = 0.15, 0.7  # longer side of a digit over the picture's height, beyond which it is none
@@ -46,18 +46,18 @@ def read_digits(frames: np.ndarray, reader: DigitReader, device: torch.device) -
     tracks = track(strokes.blobs, n_frames, height) if background == "black" else None
     if tracks is None:
         return Reading((), -1, background, 1.0, n_frames, height)
-    votes = digit_log_probabilities(reader, cut_out(strokes), device)
+    votes = digit_probabilities(reader, cut_out(strokes), device)
     things = tuple(_read_thing(thing, strokes, votes, n_frames, height) for thing in tracks.things)
     count = clear_count(things, tracks.leftover)
     return Reading(things, count, background, flicker(strokes.blobs.frame, len(things), n_frames), n_frames, height)
 
 
 def find_strokes(frames: np.ndarray) -> Strokes:
-    """Join the ink of each frame of uint8 (F, H, W, 3) into blobs, over gaps of two pixels at 64 px."""
+    """Join the ink of each frame of uint8 (F, H, W, 3) into blobs, over gaps of four pixels at 64 px: strokes break."""
     _, h, w, _ = frames.shape
     ink = frames.mean(axis=-1, dtype=np.float32) / 255.0
     mask = ink > INK
-    reach = 2 * max(1, round(h / 64)) + 1
+    reach = 2 * max(1, h // 32) + 1
     rim = ndimage.maximum_filter(mask, size=(1, reach, reach))
     labels, n = ndimage.label(rim, structure=IN_PLANE)
     where = np.flatnonzero(mask)
@@ -124,8 +124,8 @@ def _read_thing(thing: Track, strokes: Strokes, votes: np.ndarray, n_frames: int
     radius = at_every_frame(thing, np.sqrt(blobs.area[chosen]), n_frames)
     motion = read_motion(path, radius, None, 1, changes_colour=False)
     ballots = votes[chosen]
-    winner = int(ballots.mean(axis=0).argmax())
-    agrees = ballots.argmax(axis=1) == winner
+    winner = elect(ballots)
+    agrees = np.array([elect(ballot[None]) for ballot in ballots]) == winner
     left, top, right, bottom = strokes.boxes[chosen].T
     side = float(np.median(np.maximum(right - left, bottom - top))) / height
     clear = winner != NO_DIGIT and agrees.mean() >= AGREEMENT and TOO_SMALL < side < TOO_LARGE

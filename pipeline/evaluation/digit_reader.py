@@ -15,10 +15,14 @@ from torch.nn import functional
 from pipeline.evaluation.features import fit
 from pipeline.params import JudgeParams
 
-SIDE = 24  # px of a crop
+SIDE = 28  # px of a crop
 NO_DIGIT = 10
-SPOILT_SHARE = 0.15  # of a training batch that is made unreadable
+SPOILT_SHARE = 0.08  # of a training batch that is made unreadable
+CLEAN_SHARE = 0.4  # of a training batch that stays as crisp as the generator draws: else crisp comes to mean spoilt
 TURN, SCALE, SHEAR, SHIFT = 0.25, 0.15, 0.2, 0.08  # rad, share, share, share of the crop: how people's hands differ
+BEND = 0.06  # standard deviation, of half the crop, by which the nodes of a 5 x 5 net are moved
+PEN = 0.7  # of a pixel's neighbourhood: how much thicker or thinner a stroke may become
+LR_TIMES, STEPS_TIMES = 3.0, 1.5  # of judge.lr and judge.steps: a small network takes larger steps, and cheap ones
 CHUNK = 1024
 
 
@@ -27,23 +31,22 @@ class DigitReader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        # Group norm and not batch norm: clean clips have other statistics than worn training batches.
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.BatchNorm2d(16),
+            nn.Conv2d(1, 32, 5, stride=2, padding=2),
+            nn.GroupNorm(8, 32),
             nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.BatchNorm2d(32),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.GroupNorm(8, 64),
             nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.GroupNorm(8, 64),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(64 * (SIDE // 4) ** 2, 64),
+            nn.Dropout(0.5),
+            nn.Linear(64 * (SIDE // 4) ** 2, 128),
             nn.ReLU(),
-            nn.Linear(64, NO_DIGIT + 1),
+            nn.Linear(128, NO_DIGIT + 1),
         )
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -52,6 +55,7 @@ class DigitReader(nn.Module):
 
 def train_digit_reader(crops: np.ndarray, digits: np.ndarray, judge: JudgeParams, device: torch.device) -> DigitReader:
     """Train on crops float32 (n, SIDE, SIDE) with their digits (n,), each visit turned, stretched and worn anew."""
+    own = judge.model_copy(update={"lr": LR_TIMES * judge.lr, "steps": round(STEPS_TIMES * judge.steps)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(judge.seed)
         reader = DigitReader().to(device)
@@ -62,32 +66,59 @@ def train_digit_reader(crops: np.ndarray, digits: np.ndarray, judge: JudgeParams
             batch, wanted = wear(images[index], labels[index], generator)
             return functional.cross_entropy(reader(batch.to(device)), wanted.to(device), label_smoothing=0.05)
 
-        fit([reader], loss, len(crops), judge, desc="digit reader")
+        fit([reader], loss, len(crops), own, desc="digit reader")
     return reader
 
 
 @torch.no_grad()
-def digit_log_probabilities(reader: DigitReader, crops: np.ndarray, device: torch.device) -> np.ndarray:
+def digit_probabilities(reader: DigitReader, crops: np.ndarray, device: torch.device) -> np.ndarray:
     """float32 (n, 11) of crops (n, SIDE, SIDE)."""
     images = torch.from_numpy(crops)
-    parts = [reader(images[i : i + CHUNK].to(device)).log_softmax(-1).cpu() for i in range(0, len(images), CHUNK)]
+    parts = [reader(images[i : i + CHUNK].to(device)).softmax(-1).cpu() for i in range(0, len(images), CHUNK)]
     return torch.cat(parts).numpy() if parts else np.zeros((0, NO_DIGIT + 1), np.float32)
 
 
+def elect(votes: np.ndarray) -> int:
+    """The answer of votes float (m, 11), each weighted by how sure it is; NO_DIGIT only by more than half of them."""
+    shares = votes.mean(axis=0)
+    return NO_DIGIT if shares[NO_DIGIT] > 0.5 else int(shares[:NO_DIGIT].argmax())
+
+
 def wear(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Crops (B, SIDE, SIDE) as other hands and softer pictures would show them; some spoilt, and labelled so."""
+    """Crops (B, SIDE, SIDE) as other hands and pens and softer pictures would show them; some spoilt, and labelled so.
+
+    What is spoilt is worn afterwards like the rest, so that only its form tells.
+    """
     n = len(images)
-    images = functional.grid_sample(
-        images[:, None], functional.affine_grid(_affine(n, generator), [n, 1, SIDE, SIDE], align_corners=False),
-        align_corners=False,
-    )[:, 0]  # fmt: skip
-    soft = torch.rand(n, 1, 1, generator=generator) * 0.7
+
+    def share() -> Tensor:
+        return torch.rand(n, 1, 1, generator=generator)
+
+    images = _other_pen(_other_hand(images, generator), 2.0 * share() - 1.0)
+    spoilt = share() < SPOILT_SHARE
+    images = torch.where(spoilt, _spoil(images, labels, generator), images)
+    worn = (share() >= CLEAN_SHARE) * share()
+    soft = 0.7 * worn * share()
     images = (1.0 - soft) * images + soft * _blur(images, 1)
-    images = images * (0.7 + 0.3 * torch.rand(n, 1, 1, generator=generator))
-    spoilt = torch.rand(n, generator=generator) < SPOILT_SHARE
-    images = torch.where(spoilt[:, None, None], _spoil(images, generator), images)
-    noise = 0.12 * torch.rand(n, 1, 1, generator=generator) * torch.randn(images.shape, generator=generator)
-    return (images + noise).clamp(0.0, 1.0), torch.where(spoilt, NO_DIGIT, labels)
+    images = images * (1.0 - 0.3 * worn * share())
+    noise = 0.12 * worn * share() * torch.randn(images.shape, generator=generator)
+    return (images + noise).clamp(0.0, 1.0), torch.where(spoilt[:, 0, 0], NO_DIGIT, labels)
+
+
+def _other_hand(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turned, stretched, shifted and bent."""
+    n = len(images)
+    grid = functional.affine_grid(_affine(n, generator), [n, 1, SIDE, SIDE], align_corners=False)
+    nodes = BEND * torch.randn(n, 2, 5, 5, generator=generator)
+    bend = functional.interpolate(nodes, (SIDE, SIDE), mode="bicubic", align_corners=True)
+    return functional.grid_sample(images[:, None], grid + bend.permute(0, 2, 3, 1), align_corners=False)[:, 0]
+
+
+def _other_pen(images: Tensor, thicker: Tensor) -> Tensor:
+    """Strokes thicker (1) or thinner (-1) by up to PEN, in (B, 1, 1)."""
+    fat = functional.max_pool2d(images[:, None], 3, stride=1, padding=1)[:, 0]
+    thin = -functional.max_pool2d(-images[:, None], 3, stride=1, padding=1)[:, 0]
+    return images + PEN * (thicker.clamp(min=0.0) * (fat - images) + (-thicker).clamp(min=0.0) * (thin - images))
 
 
 def _affine(n: int, generator: torch.Generator) -> Tensor:
@@ -103,14 +134,15 @@ def _affine(n: int, generator: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1).view(n, 2, 3)
 
 
-def _spoil(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Crops torn into swapped quarters, blurred away, or filled."""
+def _spoil(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Crops torn into swapped quarters, blurred away, or filled; a 1 only torn, for else it is still a 1."""
     half = SIDE // 2
     torn = torch.cat([images[:, half:], images[:, :half]], dim=1)
     torn = torch.cat([torn[:, :half], torch.roll(torn[:, half:], half, dims=2)], dim=1)
     blurred = _blur(images, 9)
     blob = (blurred > 0.25).float()
-    kind = torch.randint(3, (len(images), 1, 1), generator=generator)
+    kind = torch.randint(3, (len(images),), generator=generator) * (labels != 1)
+    kind = kind[:, None, None]
     return torch.where(kind == 0, torn, torch.where(kind == 1, blurred, blob))
 
 

@@ -140,6 +140,7 @@ def place(
     reaches: list[np.ndarray],  # (F, 4) each
     resolution: int,
     rng: np.random.Generator,
+    gap_px: float = GAP_PX,
 ) -> list[np.ndarray] | None:
     """Start each object at random so that all stay on the canvas and apart; None where no start was found."""
     ranges = [start_range(path, reach_px, resolution) for path, reach_px in zip(paths, reaches, strict=True)]
@@ -150,7 +151,7 @@ def place(
         boxes = [_boxes(path, reach, start) for path, reach, start in zip(paths, reaches, starts, strict=True)]
         good = np.ones(tries, bool)
         for one, other in combinations(boxes, 2):
-            good &= _apart(one, other)
+            good &= _apart(one, other, gap_px)
         if good.any():
             return [_moved(path, start[good.argmax()]) for path, start in zip(paths, starts, strict=True)]
     return None
@@ -162,9 +163,9 @@ def _boxes(path: np.ndarray, reach_px: np.ndarray, starts: np.ndarray) -> tuple[
     return starts.T[:, :, None] + low.T[:, None, :], starts.T[:, :, None] + high.T[:, None, :]
 
 
-def _apart(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _apart(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], gap_px: float) -> np.ndarray:
     """(tries,): do two boxes stay apart in every frame?"""
-    clear = (one[1] + GAP_PX <= other[0]) | (other[1] + GAP_PX <= one[0])
+    clear = (one[1] + gap_px <= other[0]) | (other[1] + gap_px <= one[0])
     return np.asarray((clear[0] | clear[1]).all(axis=1))
 
 

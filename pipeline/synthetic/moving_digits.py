@@ -23,6 +23,7 @@ SECTION = "moving_mnist"
 PATH_SHARE = (0.30, 0.48)  # of the canvas, along the path of the clip; no caption says how fast
 GREYS = 32
 LAYOUT_TRIES = 500
+GAP_SHARE = 6 / 64  # of the canvas, between two digits in every frame: more than between the parts of a broken stroke
 LARGEST_SHARE = {1: 0.5, 2: 0.4}  # of the canvas that a digit may be high, by how many there are
 
 
@@ -101,7 +102,7 @@ class DigitsSet:
                 figures.append(self._figure(split, others[int(rng.integers(len(others)))], rng))
             paths = [self._unplaced(figure, rng) for figure in figures]
             reaches = [np.tile(_reach(figure), (self.params.frames, 1)) for figure in figures]
-            placed = motion.place(paths, reaches, self.params.resolution, rng)
+            placed = motion.place(paths, reaches, self.params.resolution, rng, GAP_SHARE * self.params.resolution)
             if placed is not None:
                 return figures, placed
         raise ValueError(
