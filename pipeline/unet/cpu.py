@@ -68,8 +68,10 @@ class _ScaledRmsNorm(Function):
 
     @staticmethod
     @once_differentiable
-    @torch.autocast("cpu", enabled=False)  # type: ignore[override]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    @torch.autocast("cpu", enabled=False)
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, None]:
         x, scale, shift, inverse = ctx.saved_tensors
         grad, width = grad.contiguous(), x.shape[-1]
         grad_x, grad_scale = torch.empty_like(x), torch.zeros_like(scale)
@@ -112,8 +114,10 @@ class _FrameAttention(Function):
 
     @staticmethod
     @once_differentiable
-    @torch.autocast("cpu", enabled=False)  # type: ignore[override]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, Tensor]:
+    @torch.autocast("cpu", enabled=False)
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None, Tensor]:
         q, k, v, turn, weights = ctx.saved_tensors
         _, frames, _, heads, width = v.shape
         grad_q, grad_k, grad_v = (torch.empty_like(part) for part in (q, k, v))
