@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.params import UnetParams, load_params
 from pipeline.text import TextBatch
+from pipeline.unet import cpu
 from pipeline.unet.attention import (
     CrossAttention,
     Grid,
@@ -418,6 +419,30 @@ def test_bf16_is_close_to_fp32(layout: dict[str, object]) -> None:
         rough = answer(network, text)
     error = (rough.float() - made).norm() / made.norm()
     assert 1e-5 < error < 0.03
+
+
+@pytest.mark.parametrize("block", [2**18, 256], ids=["one block", "many"])
+@pytest.mark.parametrize("focused", [False, True])
+@pytest.mark.parametrize("layout", [FAST, OLD, {**OLD, "norm": "rms", "attn_dim_head": 40}], ids=["fast", "old", "rms"])
+def test_the_functions_for_the_cpu_change_nothing(
+    layout: dict[str, object], focused: bool, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, text = build(**layout), captions()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2 if parameter.ndim > 1 else 1.0) if parameter.requires_grad else None
+    focus = torch.tensor([True, False]) if focused else None
+
+    def made() -> list[Tensor]:
+        answered = network(videos(), times(), text, focus_present=focus)
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        given = torch.autograd.grad(answered.square().mean(), parameters, allow_unused=True)
+        return [answered.detach(), *(part for part in given if part is not None)]
+
+    monkeypatch.setattr(cpu, "BLOCK", block)
+    by_hand = made()
+    monkeypatch.setattr(cpu, "applies", lambda x: False)
+    for ours, plain in zip(by_hand, made(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from einops import rearrange
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
+from pipeline.unet import cpu
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -36,6 +38,8 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        if cpu.applies(x):
+            return cpu.scaled_rms_norm(x, self.gain[None])
         return F.rms_norm(x.permute(0, 2, 3, 1), self.gain.shape, self.gain).permute(0, 3, 1, 2)
 
 
@@ -96,6 +100,17 @@ class Attention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if bias is None else bias.to(q.dtype))
         return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
 
+    def along_frames(self, x: Tensor, bias: Tensor) -> Tensor:
+        """The same for x (B, F, cells, C), whose sequences run along F, on a CPU; bias (B or 1, heads, F, F)."""
+        assert self.rotary is not None
+        parts = self.to_qkv.weight.unflatten(0, (3, -1))
+        q, k, v = (F.linear(x, part).unflatten(-1, (self.heads, -1)) for part in parts)
+        positions = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)
+        angles = self.rotary(positions, seq_len=len(positions))[:, ::2]  # it repeats them for both of a pair
+        angles = F.pad(angles, (0, q.shape[-1] // 2 - angles.shape[-1]))
+        turn = torch.polar(torch.ones_like(angles), angles)
+        return self.to_out(cpu.frame_attention(q, k, v, turn, bias).flatten(-2))
+
 
 class SpatialAttention(nn.Module):
     """Full attention among the cells of each frame."""
@@ -122,12 +137,27 @@ class SpatialLinearAttention(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         h, w = x.shape[-2:]
+        if cpu.applies(x) and h * w > x.shape[1]:
+            return self._by_associativity(x)
         q, k, v = rearrange(
             self.to_qkv(self.norm(x)), "bf (three heads d) h w -> three (bf heads) (h w) d", three=3, heads=self.heads
         )
         q, k = q.softmax(dim=-1) * self.scale, k.softmax(dim=-2)
         out = q @ (k.transpose(-1, -2) @ v)
         return x + self.to_out(rearrange(out, "(bf heads) (h w) d -> bf (heads d) h w", heads=self.heads, h=h, w=w))
+
+    def _by_associativity(self, x: Tensor) -> Tensor:
+        """The same with fewer operations and copies where there are more cells than channels: both projections of v
+        act on the sums over cells, softmax(q) (((softmax(k)^T x) W_v) W_out), instead of on every cell."""
+        rows = rearrange(self.norm(x), "bf c h w -> bf (h w) c")
+        to_q, to_k, to_v = self.to_qkv.weight.flatten(1).unflatten(0, (3, -1))
+        q = F.linear(rows, to_q).unflatten(-1, (self.heads, -1)).softmax(dim=-1).flatten(-2)
+        k = F.linear(rows, to_k).softmax(dim=1)
+        sums = (k.transpose(1, 2) @ rows).unflatten(1, (self.heads, -1))
+        context = sums @ rearrange(to_v, "(heads d) c -> heads c d", heads=self.heads)
+        mixed = context @ rearrange(self.to_out.weight, "c (heads d) 1 1 -> heads d c", heads=self.heads)
+        out = q @ (mixed * self.scale).flatten(1, 2) + self.to_out.bias
+        return x + rearrange(out, "bf (h w) c -> bf c h w", h=x.shape[2])
 
 
 class TemporalAttention(nn.Module):
@@ -139,18 +169,27 @@ class TemporalAttention(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         h, w = x.shape[-2:]
-        sequences = rearrange(self.norm(x), "(b f) c h w -> (b h w) f c", b=grid.batch)
-        out = self.attention(sequences, self._bias(grid, h * w))
+        normed, bias = self.norm(x), self._bias(grid)
+        if cpu.applies(x):
+            sequences = rearrange(normed, "(b f) c h w -> b f (h w) c", b=grid.batch)
+            bias = torch.zeros(1, 1, 1, 1) if bias is None else bias
+            bias = bias.expand(-1, self.attention.heads, grid.frames, grid.frames)
+            out = self.attention.along_frames(sequences, bias)
+            return x + rearrange(out, "b f (h w) c -> (b f) c h w", h=h, w=w)
+        sequences = rearrange(normed, "(b f) c h w -> (b h w) f c", b=grid.batch)
+        if bias is not None and len(bias) > 1:
+            bias = bias.repeat_interleave(h * w, dim=0)
+        out = self.attention(sequences, bias)
         return x + rearrange(out, "(b h w) f c -> (b f) c h w", b=grid.batch, h=h, w=w)
 
-    def _bias(self, grid: Grid, cells: int) -> Tensor | None:
+    def _bias(self, grid: Grid) -> Tensor | None:
+        """(B or 1, heads or 1, F, F)."""
         bias = None if grid.time_bias is None else grid.time_bias[None]
         if grid.focus_present is None:
             return bias
         other = ~torch.eye(grid.frames, dtype=torch.bool, device=grid.focus_present.device)
         hidden = (grid.focus_present[:, None, None] & other).float() * torch.finfo(torch.float32).min
-        hidden = hidden.repeat_interleave(cells, dim=0)[:, None]
-        return hidden if bias is None else (bias + hidden)
+        return hidden[:, None] if bias is None else bias + hidden[:, None]
 
 
 class JointAttention(nn.Module):

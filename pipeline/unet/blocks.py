@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.unet.attention import NormLayer, RMSNorm
+from pipeline.unet import cpu
+from pipeline.unet.attention import LayerNorm, NormLayer, RMSNorm
 
 
 class TemporalConv(nn.Module):
@@ -39,11 +40,36 @@ class Modulation(nn.Module):
         self.to_scale_shift = nn.Linear(cond_dim, 2 * dim)
 
     def forward(self, x: Tensor, cond: Tensor, frames: int) -> Tensor:
-        scale, shift = self.to_scale_shift(F.silu(cond)).chunk(2, dim=-1)
+        scale, shift = self.scale_and_shift(cond)
         if cond.shape[1] == 1:
             scale, shift = scale.expand(-1, frames, -1), shift.expand(-1, frames, -1)
         scale, shift = (rearrange(part, "b f c -> (b f) c 1 1") for part in (scale, shift))
-        return torch.addcmul(shift, x, scale + 1)
+        return torch.addcmul(shift, x, scale)
+
+    def scale_and_shift(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Both (B, F or 1, C)."""
+        scale, shift = self.to_scale_shift(F.silu(cond)).chunk(2, dim=-1)
+        return scale + 1, shift
+
+
+def norm_and_silu(
+    x: Tensor,
+    norm: RMSNorm | LayerNorm,
+    modulation: Modulation | None = None,
+    cond: Tensor | None = None,
+    frames: int = 1,
+) -> Tensor:
+    """The norm, its modulation if there is one, and SiLU: at once where there is a function for it."""
+    assert (modulation is None) == (cond is None) or modulation is None
+    if isinstance(norm, RMSNorm) and cpu.applies(x):
+        if modulation is None or cond is None:
+            return cpu.scaled_rms_norm(x, norm.gain[None], silu=True)
+        scale, shift = modulation.scale_and_shift(cond)
+        return cpu.scaled_rms_norm(x, (norm.gain * scale).flatten(0, 1), shift.flatten(0, 1), silu=True)
+    h = norm(x)
+    if modulation is not None and cond is not None:
+        h = modulation(h, cond, frames)
+    return F.silu(h)
 
 
 class ResnetBlock(nn.Module):
@@ -70,14 +96,10 @@ class ResnetBlock(nn.Module):
         self.residual = nn.Conv2d(dim, dim_out, 1) if dim != dim_out else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
-        h = self.norm1(self.conv1(x))
-        if self.modulation is not None:
-            assert cond is not None
-            h = self.modulation(h, cond, frames)
-        h = F.silu(h)
+        h = norm_and_silu(self.conv1(x), self.norm1, self.modulation, cond, frames)
         if self.temporal is not None:
             h = self.temporal(h, frames)
-        h = F.silu(self.norm2(self.conv2(self.dropout(h))))
+        h = norm_and_silu(self.conv2(self.dropout(h)), self.norm2)
         return h + self.residual(x)
 
 
