@@ -272,6 +272,7 @@ class TrainGanParams(Section):
     r1_every: Positive
     contrast_weight: NonNegativeFloat
     mismatch: bool
+    rivals: Count
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     text: Literal["words", "encoder"]
     word_dim: Positive

@@ -17,9 +17,10 @@ import yaml
 from torch import Tensor
 
 from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.game import Batch, Game
+from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
 from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty
+from pipeline.gan.rivals import Rivals
 from pipeline.gan.words import Vocabulary, WordEmbedding
 from pipeline.models import load_model, vocabulary_of
 from pipeline.params import TrainGanParams, load_params, parse_params
@@ -29,7 +30,9 @@ from tests.training_toys import COLOURS, FRAMES, SIDE, toy_clip, toy_params, wri
 
 ROOT = Path(__file__).parents[1]
 CLIPS = [toy_clip("train", number) for number in range(24)]
-WORDS = vocabulary_of([caption for clip in CLIPS for caption in clip.captions])
+CAPTIONS = [caption for clip in CLIPS for caption in clip.captions]
+WORDS = vocabulary_of(CAPTIONS)
+RIVALS = Rivals(CAPTIONS)
 
 
 def gan_tree(**changes: Any) -> dict[str, Any]:
@@ -59,13 +62,19 @@ def played(params: TrainGanParams, steps: int) -> Game:
         rng = torch.Generator().manual_seed(step)
         chosen = torch.randint(len(CLIPS), (params.batch_size,), generator=rng)
         captions = [CLIPS[number].captions[0] for number in chosen]
-        game.step(Batch(video[chosen], game.generator.vocabulary.indices(captions), captions), step, rng)
+        game.step(toy_batch(game, video[chosen], captions, np.random.default_rng(step)), step, rng)
     return game
+
+
+def toy_batch(game: Game, video: Tensor, captions: list[str], rng: np.random.Generator) -> Batch:
+    count = game.params.rivals
+    drawn = [RIVALS.draw(caption, count, rng) for caption in captions]
+    return make_batch(video, captions, drawn, count, game.generator.vocabulary.indices)
 
 
 @pytest.fixture(scope="module")
 def toy_game() -> Game:
-    return played(gan_params(batch_size=8), 150)
+    return played(gan_params(batch_size=8), 300)
 
 
 # The words
@@ -105,6 +114,44 @@ def test_a_window_reads_the_order_of_words_and_the_mean_does_not() -> None:
     mean, phrase = (WordEmbedding(len(vocabulary), 16, window)(both) for window in (1, 3))
     assert torch.allclose(mean[0], mean[1], atol=1e-6)
     assert not torch.allclose(phrase[0], phrase[1], atol=1e-2)
+
+
+# The rivals
+
+
+def test_rivals_differ_in_one_word() -> None:
+    captions = [
+        "a red square",
+        "A blue square.",
+        "a red circle",
+        "a blue circle moving",
+        "the red star",
+        "a red square",
+    ]
+    rivals = Rivals(captions)
+    assert sorted(map(sorted, rivals.slots("a red square"))) == [["A blue square."], ["a red circle"]]
+    assert rivals.slots("the red star") == rivals.slots("never seen") == []
+
+
+def test_rivals_are_drawn_word_by_word_and_alike_in_any_order_of_captions() -> None:
+    captions = [f"a {colour} {shape}" for colour in ("red", "blue", "green") for shape in ("circle", "square")]
+    for seed in range(5):
+        drawn = [
+            Rivals(given).draw("a red circle", 2, np.random.default_rng(seed)) for given in (captions, captions[::-1])
+        ]
+        assert drawn[0] == drawn[1]
+        assert sum("red" in rival for rival in drawn[0]) == 1
+    assert len(Rivals(captions).draw("a red circle", 5, np.random.default_rng(0))) == 5
+    assert Rivals(captions).draw("alone", 2, np.random.default_rng(0)) == []
+
+
+def test_a_batch_marks_which_captions_have_rivals() -> None:
+    vocabulary = Vocabulary(["a", "blue", "long", "one", "red"])
+    batch = make_batch(torch.zeros(2, 1), ["a red one", "a"], [["a blue one"], []], 1, vocabulary.indices)
+    assert batch.known.tolist() == [[True], [False]]
+    assert torch.equal(batch.text, vocabulary.indices(["a red one", "a"]))
+    assert torch.equal(batch.rivals[:, 0], vocabulary.indices(["a blue one", "a"]))
+    assert make_batch(torch.zeros(2, 1), ["a", "one"], [[], []], 0, vocabulary.indices).rivals.shape == (2, 0, 1)
 
 
 # The generator
@@ -205,6 +252,27 @@ def test_contrast_knows_its_own_and_forgives_equal_captions() -> None:
     equal = (twins @ twins.T).bool()
     assert float(contrastive_loss(twins, twins, other)) > 0.6  # ln 2: a twin is as near as the clip's own
     assert float(contrastive_loss(twins, twins, equal)) < 1e-3
+
+
+def test_contrast_counts_only_the_rivals_that_there_are() -> None:
+    vectors, same = torch.eye(4), torch.eye(4).bool()
+    rivals, known = vectors[:, None], torch.tensor([[True], [False], [False], [False]])
+    plain = float(contrastive_loss(vectors, vectors, same))
+    assert float(contrastive_loss(vectors, vectors, same, rivals, ~known & known)) == pytest.approx(plain)
+    assert float(contrastive_loss(vectors, vectors, same, rivals, known)) == pytest.approx(np.log(2) / 8, rel=0.01)
+
+
+# The judges
+
+
+def test_the_frame_judge_asks_what_and_the_clip_judge_where() -> None:
+    _, judge = networks(gan_params(resolution=64))
+    video = torch.ones(2, 3, FRAMES, 64, 64)
+    video[0, 0, :, 25:30, 25:30] = video[1, 0, :, 33:38, 33:38] = -1.0  # a whole cell of the pooled grid apart
+    with torch.no_grad():
+        seen = judge.look(video[:, :, :1], judge.shrink(video))
+    assert torch.allclose(seen.frames[0], seen.frames[1], atol=1e-5)
+    assert not torch.allclose(seen.clip[0], seen.clip[1], atol=1e-3)
 
 
 # The game

@@ -1,8 +1,10 @@
 """The GAN's judges: one of single frames, one of whole clips, both told the caption.
 
-The frame judge sees a few frames of each clip at full resolution; the clip judge sees every frame, small and stacked as
-channels, so that a displacement is one convolution away. Each adds a projection of the caption to its logit
-(arXiv:1802.05637); together they also embed the clip beside its caption, for the contrastive loss.
+The frame judge sees a few frames of each clip at full resolution, and asks what is there and not where: it stops at a
+fine grid and pools it, so that an outline is learnt once and not anew at each place. The clip judge sees every frame,
+small and stacked as channels, so that a displacement is one convolution away, and keeps what is where. Each adds a
+projection of the caption to its logit (arXiv:1802.05637); together they also embed the clip beside its caption, for the
+contrastive loss.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 from pipeline.gan.words import SAID
 from pipeline.params import TrainGanParams
 
-LAST_GRID = 4  # px, where a judge flattens: what is where stays known
+LAST_GRID = 4  # px, where the clip judge flattens
+FRAME_HALVINGS = 3  # of the frame judge, before it pools
 FEATURES = 128
 
 
@@ -30,16 +33,39 @@ class Seen:
     frames: Tensor
     clip: Tensor
 
+    def take(self, clips: Tensor) -> Seen:
+        """Of the clips with these numbers, (N,)."""
+        return Seen(self.frames[clips], self.clip[clips])
 
-def shrinking(channels: int, dim: int, resolution: int) -> nn.Sequential:
-    """(B, channels, R, R) to (B, FEATURES): strided convolutions down to 4x4, then flat."""
+
+class Pool(nn.Module):
+    """(B, C, h, w) to (B, 2 C): each channel's strongest answer, and its mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1)
+
+
+def halvings(dims: list[int]) -> list[nn.Module]:
+    """Strided convolutions from one width to the next."""
+    layers: list[nn.Module] = []
+    for dim, dim_out in pairwise(dims):
+        layers += [nn.Conv2d(dim, dim_out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    return layers
+
+
+def what(channels: int, dim: int) -> nn.Sequential:
+    """(B, channels, R, R) to (B, FEATURES), wherever in the picture it is."""
+    dims = [channels, *(dim << level for level in range(FRAME_HALVINGS))]
+    return nn.Sequential(*halvings(dims), Pool(), nn.Linear(2 * dims[-1], FEATURES), nn.LeakyReLU(0.2))
+
+
+def what_and_where(channels: int, dim: int, resolution: int) -> nn.Sequential:
+    """(B, channels, R, R) to (B, FEATURES): down to 4x4, then flat."""
     times = max(1, round(math.log2(resolution / LAST_GRID)))
     dims = [channels, *(dim * min(2**level, 4) for level in range(times))]
-    layers: list[nn.Module] = []
-    for wide, narrow in pairwise(dims):
-        layers += [nn.Conv2d(wide, narrow, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
     grid = resolution >> times
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(dims[-1] * grid * grid, FEATURES), nn.LeakyReLU(0.2))
+    head = nn.Linear(dims[-1] * grid * grid, FEATURES)
+    return nn.Sequential(*halvings(dims), nn.Flatten(), head, nn.LeakyReLU(0.2))
 
 
 class Discriminator(nn.Module):
@@ -48,9 +74,9 @@ class Discriminator(nn.Module):
     def __init__(self, params: TrainGanParams) -> None:
         super().__init__()
         self.clip_resolution = min(params.clip_resolution, params.resolution)
-        self.frame_judge = shrinking(params.channels, params.discriminator_dim, params.resolution)
+        self.frame_judge = what(params.channels, params.discriminator_dim)
         clip_dim = params.discriminator_dim * 2
-        self.clip_judge = shrinking(params.channels * params.frames, clip_dim, self.clip_resolution)
+        self.clip_judge = what_and_where(params.channels * params.frames, clip_dim, self.clip_resolution)
         self.frame_logit = nn.Linear(FEATURES, 1)
         self.clip_logit = nn.Linear(FEATURES, 1)
         self.embed = nn.Linear(2 * FEATURES, FEATURES)
@@ -79,6 +105,6 @@ class Discriminator(nn.Module):
         return frames, clip + (seen.clip * self.clip_projection(said)).sum(-1)
 
     def embeddings(self, seen: Seen, said: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (B, FEATURES) of clip and caption."""
+        """Unit vectors (…, FEATURES) of the clips and of captions (…, SAID)."""
         both = torch.cat([seen.frames.mean(1), seen.clip], dim=-1)
         return F.normalize(self.embed(both), dim=-1), F.normalize(self.text_embed(said), dim=-1)

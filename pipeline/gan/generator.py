@@ -33,7 +33,7 @@ POSE = 4  # x, y, log zoom, angle
 POSE_GAINS = (1.0, 1.0, 0.3, 0.3)  # of these: places come first, turning and growing are learnt where clips show it
 TINT_GAIN = 0.3
 SPRITE_SHARE = 0.6  # of the frame's side that a sprite covers before training
-BEND = 0.1  # gain of the path's curved part: it starts straight
+BEND = 0.03  # gain of the path's curved part: it starts straight, and learns slowly to tremble
 HARMONICS = 3  # of the frame index, beside the index itself
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.game import Batch, Game
+from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import VideoGenerator
+from pipeline.gan.rivals import Rivals
 from pipeline.params import TrainGanParams
 from pipeline.tensors import to_model
 from pipeline.text import CaptionTable
@@ -107,7 +109,7 @@ def train_gan(
     """
     run = GanRun(generator.to(device).train(), discriminator.to(device).train(), params)
     _resume(run, checkpoints)
-    prepare = _preparer(generator, feed, texts)
+    prepare = _preparer(generator, feed, texts, params)
     bar = tqdm(total=params.steps, initial=run.step, desc="train_gan", unit="step", dynamic_ncols=True, disable=None)
     with StopRequest() as stop, bar:
         for batch in prefetch(prepare, range(run.step, params.steps)):
@@ -135,13 +137,20 @@ def train_gan(
     return GanResult(weights, run.history, run.step, run.step * params.batch_size, run.seconds)
 
 
-def _preparer(generator: VideoGenerator, feed: ClipFeed, texts: CaptionTable | None) -> Callable[[int], Batch]:
+def _preparer(
+    generator: VideoGenerator, feed: ClipFeed, texts: CaptionTable | None, params: TrainGanParams
+) -> Callable[[int], Batch]:
     """A function from step to its batch, for `prefetch`."""
+    rivals = Rivals(chain.from_iterable(feed.clips.index.captions) if params.rivals else ())
+
+    def read(captions: Sequence[str]) -> Tensor:
+        return generator.vocabulary.indices(captions) if texts is None else texts.batch(captions).pooled
 
     def prepare(step: int) -> Batch:
         clips = feed.batch(step)
-        read = generator.vocabulary.indices(clips.captions) if texts is None else texts.batch(clips.captions).pooled
-        return Batch(to_model(clips.frames), read, clips.captions)
+        rngs = [np.random.default_rng(seed) for seed in clips.seeds]
+        drawn = [rivals.draw(caption, params.rivals, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
+        return make_batch(to_model(clips.frames), clips.captions, drawn, params.rivals, read)
 
     return prepare
 
