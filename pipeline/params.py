@@ -167,6 +167,7 @@ class UnetParams(Section):
     blocks_per_level: Positive
     norm: Literal["rms", "layer"]
     final_block: bool
+    head_dim: Positive | None
     block_type: Literal["resnet", "convnext"]
     attn_heads: Positive
     attn_dim_head: Positive

@@ -55,6 +55,7 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "text_dropout": 0.0,
     "cond_dim": 32,
     "final_block": True,
+    "head_dim": None,
 }
 FAST = {  # the default network, narrow
     "joint_attention": (False, True),
@@ -65,6 +66,7 @@ FAST = {  # the default network, narrow
     "text_queries": 2,
     "patch_frames": 2,
     "final_block": False,
+    "head_dim": 24,
 }
 OLD = {  # the seed network, narrow
     "patch": 1,
@@ -149,6 +151,8 @@ def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resol
     [
         ({"dim": 32}, "head.weight", (12, 32, 1, 1)),
         ({"final_block": False, "dim": 24}, "head.weight", (12, 48, 1, 1)),
+        ({"head_dim": 20}, "render.expand.weight", (20, 16, 1, 1)),
+        ({"head_dim": 20}, "head.weight", (12, 20, 1, 1)),
         ({"dim_mults": (1, 3)}, "mid_before.conv1.weight", (48, 48, 3, 3)),
         ({"init_dim": 24}, "stem.weight", (24, 12, 3, 3)),
         ({"out_dim": 5}, "head.weight", (20, 16, 1, 1)),

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
@@ -22,12 +23,13 @@ from pipeline.unet.attention import (
     CrossAttention,
     Grid,
     JointAttention,
+    NormLayer,
     RelativePositionBias,
     SpatialAttention,
     SpatialLinearAttention,
     TemporalAttention,
 )
-from pipeline.unet.blocks import BLOCKS
+from pipeline.unet.blocks import BLOCKS, Modulation
 from pipeline.unet.conditioning import Condition, Conditioning
 
 
@@ -76,6 +78,22 @@ class Widen(nn.Module):
         return rearrange(x.permute(0, 2, 3, 1), "b h w (fold c) -> (b fold) h w c", fold=self.fold).permute(0, 3, 1, 2)
 
 
+class Render(nn.Module):
+    """A hidden layer before the answer: edges within a patch are no linear function of where they lie.
+
+    `gate` scales and shifts the stem's skip by the conditioning: how far x_t can be trusted depends on t.
+    """
+
+    def __init__(self, dim: int, dim_out: int, dim_skip: int, cond_dim: int, norm: NormLayer) -> None:
+        super().__init__()
+        self.gate = Modulation(cond_dim, dim_skip)
+        self.norm = norm(dim)
+        self.expand = nn.Conv2d(dim, dim_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.expand(self.norm(x)))
+
+
 class Level(nn.Module):
     """Blocks, then attention, at one grid; positions are told after the first block has its width."""
 
@@ -117,7 +135,9 @@ class UNet3D(nn.Module):
         self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
         self._build_levels(dims)
         self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None, norm=self.norm) if p.final_block else None
-        self.head = nn.Conv2d(p.dim if p.final_block else dims[0] * 2, self.channels_out * fold, 1)
+        wide = p.dim if p.final_block else dims[0] * 2
+        self.render = Render(wide, p.head_dim, first, self.conditioning.out_dim, self.norm) if p.head_dim else None
+        self.head = nn.Conv2d(p.head_dim or wide, self.channels_out * fold, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _build_levels(self, dims: list[int]) -> None:
@@ -218,9 +238,13 @@ class UNet3D(nn.Module):
             place = len(self.ups) - 1 - index
             x = level(torch.cat([x, skips.pop()], dim=1), conds[place], grids[place])
             x = self.widens[index](x) if place else x
+        if self.render is not None:
+            first = self.render.gate(first, conds[0], self.grid_frames)
         x = torch.cat([x, first], dim=1)
         if self.head_block is not None:
             x = self.head_block(x, None, self.grid_frames)
+        if self.render is not None:
+            x = self.render(x)
         return self._unfold(self.head(x))
 
     def _grid(self, index: int, x: Tensor, condition: Condition, focus_present: Tensor | None) -> Grid:
