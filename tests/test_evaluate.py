@@ -132,6 +132,18 @@ def parrot(shards: Path, **options: Any) -> VideoModel:
     return VideoModel(card, Parrot(list(read_rows(shards)), **options), torch.device("cpu"))
 
 
+def test_speeds_are_compared_between_clips_of_the_same_words_only() -> None:
+    def clip(motion: str, speed: str | None, *speeds: float) -> dict[str, Any]:
+        return {"objects": [{"motion": motion, "speed": speed, "speed_px": each} for each in speeds]}
+
+    alike = [clip("left", "slow", 1.0), clip("left", "slow", 2.0)]
+    others = [clip("left", "fast", 9.0), clip("up", "slow", 5.0), clip("still", None, 0.0), clip("left", "slow", 7, 7)]
+    assert judging.speed_between_real(alike + others) == {
+        "real_pairs.speed_error": pytest.approx((1.0 / 2.0 + 1.0 / 1.0) / 2)
+    }
+    assert judging.speed_between_real(others) == {}
+
+
 @pytest.mark.slow
 def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Path, judge: Judge) -> None:
     result = evaluate.evaluate_model(parrot(shards), judge, None, shards, EVALUATE, REPORT, SAMPLING)
@@ -145,6 +157,7 @@ def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Pat
     assert found["caption_shuffle.joint_chance"] < 0.2
     assert found["caption_shuffle.shape_chance"] == pytest.approx(0.5, abs=0.2)
     assert found["seen.speed_error"] < 0.1
+    assert 0.0 < found["real_pairs.speed_error"] < 0.2
     assert found["nearest_pixels.ratio"] == pytest.approx(1.0, abs=0.5)
     assert {"frechet.ratio", "kernel.floor", "coverage", "seconds_per_clip", "clips"} <= set(found)
     assert found["evaluations_per_clip"] == 1.0

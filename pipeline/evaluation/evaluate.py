@@ -26,6 +26,7 @@ from pipeline.evaluation.judging import (
     mark_clips,
     read_clips,
     shuffle_control,
+    speed_between_real,
 )
 from pipeline.evaluation.metrics import Marks, attribute_shares, flat_marks
 from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips, sample_prompts
@@ -128,6 +129,7 @@ def _judge_attributes(result: Evaluation, judge: Judge, answers: Sequence[Answer
         real_marks += mark_clips(judge, real, answered.prompts.attributes)
     result.metrics |= flat_marks("oracle_on_real", real_marks, intervals=False)
     result.metrics |= shuffle_control(judge, answers[0], seed)
+    result.metrics |= speed_between_real(answers[0].prompts.attributes)
     result.tables["accuracy"] = table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,6 +95,24 @@ def shuffle_control(judge: Judge, answered: Answers, seed: int) -> dict[str, flo
 def _is_share(key: str, sheet: Marks) -> bool:
     name = key.partition(".")[2].removesuffix("_low").removesuffix("_high")
     return isinstance(sheet.get(name), bool)
+
+
+def speed_between_real(attributes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What the speeds of two real clips differ by that the same words describe: a caption says no more than that.
+
+    The mean of |a - b| / b over all ordered pairs of single-object clips of one motion and speed word; a model that
+    only reads its caption has this speed error when it draws as the set does.
+    """
+    alike: defaultdict[tuple[Any, Any], list[float]] = defaultdict(list)
+    for each in attributes:
+        thing = each["objects"][0]
+        if len(each["objects"]) == 1 and thing["speed_px"] > 0.0:
+            alike[thing["motion"], thing.get("speed")].append(thing["speed_px"])
+    total, pairs = 0.0, 0
+    for speeds in (np.array(group) for group in alike.values()):
+        total += float((np.abs(speeds[:, None] - speeds) / speeds).sum())
+        pairs += len(speeds) * (len(speeds) - 1)
+    return {"real_pairs.speed_error": total / pairs} if pairs else {}
 
 
 def reading_key(reading: Reading) -> tuple[Any, ...]:

@@ -75,6 +75,13 @@ DISTANCES = (
         "percent",
     ),
     Distance(
+        "Speed, two real clips",
+        "real_pairs.speed_error",
+        None,
+        "what two real clips of the same words differ by: a caption says no more",
+        "percent",
+    ),
+    Distance(
         "Identity", "seen.identity", "oracle_on_real.identity", "share of frames that keep shape and colour", "percent"
     ),
     Distance(
