@@ -22,7 +22,7 @@ WORKSPACE = "workspace"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write reports/compare-A-B/index.html. Raises ValueError, one line, on a name that cannot be read."""
+    """Write comparisons/A-B/index.html. Raises ValueError, one line, on a name that cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.compare", description="Two runs, side by side.")
     parser.add_argument("before", metavar="A", help="commit, branch, tag, experiment, or workspace")
     parser.add_argument("after", metavar="B", help="the same")

@@ -60,7 +60,7 @@ def norm_and_silu(
     frames: int = 1,
 ) -> Tensor:
     """The norm, its modulation if there is one, and SiLU: at once where there is a function for it."""
-    assert (modulation is None) == (cond is None) or modulation is None
+    assert modulation is None or cond is not None
     if isinstance(norm, RMSNorm) and cpu.applies(x):
         if modulation is None or cond is None:
             return cpu.scaled_rms_norm(x, norm.gain[None], silu=True)
