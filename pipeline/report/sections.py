@@ -99,7 +99,7 @@ def headline(run: Run, compared: bool) -> str:
     best = max(run.models, key=lambda model: float(model.metrics.get("seen.joint", 0.0)))
     if "seen.joint" not in best.metrics:
         return "Text to video, trained from scratch"
-    return f"{best.metrics['seen.joint']:.0%} of seen prompts come out entirely right"
+    return f"{best.metrics['seen.joint']:.1%} of seen prompts come out entirely right"
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ def _sentence(m: Mapping[str, Any]) -> str:
             f"puts its caption's clip among the ten nearest in {m['retrieval.r10']:.0%} of prompts, "
             f"against {m['retrieval.r10_shuffled']:.0%} with shuffled captions."
         )
-    parts = [f"draws everything that the prompt asks for in {m['seen.joint']:.0%} of seen prompts"]
+    parts = [f"draws everything that the prompt asks for in {m['seen.joint']:.1%} of seen prompts"]
     if "held_out.joint" in m:
-        parts.append(f"{m['held_out.joint']:.0%} of combinations it never saw")
+        parts.append(f"{m['held_out.joint']:.1%} of combinations it never saw")
     if "reworded.joint" in m:
-        parts.append(f"{m['reworded.joint']:.0%} in wordings it never read")
+        parts.append(f"{m['reworded.joint']:.1%} in wordings it never read")
     said = ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"{said}. Judged against other captions, the same clips score {m['caption_shuffle.joint']:.1%}."
 
