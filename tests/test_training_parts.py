@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, torchrun_args
 from pipeline.training.ema import Ema, ema_decay_at
 from pipeline.training.history import History, ValidationRow
@@ -240,6 +241,16 @@ def test_bf16_on_a_cpu_only_where_its_flags_say_so(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr("pipeline.training.precision.cpu_flags", lambda flags=flags: flags)
         assert choose_dtype("auto", CPU) is dtype
         assert choose_dtype("fp32", CPU) is torch.float32
+
+
+def test_a_tables_gradient_is_the_same_each_time_where_it_must_repeat() -> None:
+    rng = torch.Generator().manual_seed(0)
+    table = torch.randn(40, 64, generator=rng, requires_grad=True)
+    rows, weights = torch.randint(40, (64, 60), generator=rng), torch.randn(64, 60, 64, generator=rng)
+    with repeatable(torch.device("cpu")):
+        gradients = [torch.autograd.grad((table[rows] * weights).sum(), table)[0] for _ in range(30)]
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)  # on two threads without it: two or more
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_history_comes_back_exactly_and_thins_by_means(tmp_path: Path) -> None:

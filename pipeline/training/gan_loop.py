@@ -29,6 +29,7 @@ from pipeline.params import TrainGanParams
 from pipeline.tensors import to_model
 from pipeline.text import CaptionTable
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.determinism import repeatable
 from pipeline.training.ema import Ema
 from pipeline.training.feed import ClipFeed, prefetch
 from pipeline.training.gan_preview import GanPreview
@@ -111,7 +112,7 @@ def train_gan(
     _resume(run, checkpoints)
     prepare = _preparer(generator, feed, texts, params)
     bar = tqdm(total=params.steps, initial=run.step, desc="train_gan", unit="step", dynamic_ncols=True, disable=None)
-    with StopRequest() as stop, bar:
+    with StopRequest() as stop, repeatable(device), bar:
         for batch in prefetch(prepare, range(run.step, params.steps)):
             started = time.perf_counter()
             rng = torch.Generator().manual_seed(derive_seed(params.seed, run.step, DRAW_STREAM))

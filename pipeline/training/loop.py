@@ -23,6 +23,7 @@ from pipeline.params import TrainParams
 from pipeline.text import CaptionTable
 from pipeline.training.batches import MicroBatch, Prepared, preparer, to_device
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, is_lost_peer
 from pipeline.training.feed import ClipFeed, prefetch
 from pipeline.training.noise import MODEL_STREAM, DropShares, derive_seed
@@ -71,6 +72,7 @@ def train(
 
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
+        stack.enter_context(repeatable(team.device))
         bar = stack.enter_context(_progress_bar(run.step, params.steps, team))
         steps = run.timed(prefetch(prepare, range(run.step, params.steps)))
         for micro_batches in steps:
