@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from pipeline.evaluation import evaluate, judging, metrics, plots, prompts
 from pipeline.evaluation.distances import set_distances
 from pipeline.evaluation.features import FeatureNet
 from pipeline.evaluation.judge import Judge, JudgeCard, save_judge
+from pipeline.evaluation.judging import Answers
+from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.models import ModelCard, VideoModel
 from pipeline.params import EvaluateParams, ReportParams, load_params
 from pipeline.shards import Row, read_rows, write_set, write_shard
@@ -162,6 +165,25 @@ def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Pat
     assert {"frechet.ratio", "kernel.floor", "coverage", "seconds_per_clip", "clips"} <= set(found)
     assert found["evaluations_per_clip"] == 1.0
     json.dumps(result.rounded_metrics(), allow_nan=False)
+
+
+def test_a_remembered_clip_is_its_captions_own_and_another_is_not() -> None:
+    clips = np.random.default_rng(0).integers(256, size=(4, 2, 32, 32, 3), dtype=np.uint8)
+    asked = PromptSet("trained", list("abcd"), [{}] * 4, list("abcd"), clips, 0)
+
+    def remembered(order: list[int], kind: str = "trained") -> dict[str, float]:
+        noisy = (clips[order] * 0.9).astype(np.uint8)
+        answered = Answers(dataclasses.replace(asked, kind=kind), Samples(noisy, 1.0, 4), [], [])
+        return evaluate.memory_metrics(answered, 0)
+
+    assert remembered([0, 1, 2, 3]) == {
+        "trained.clips": 4,
+        "trained.own_clip": 1.0,
+        "trained.own_clip_chance": 0.25,
+        "trained.own_clip_shuffled": 0.0,
+    }
+    assert remembered([0, 1, 3, 2])["trained.own_clip"] == 0.5
+    assert remembered([0, 1, 2, 3], kind="seen") == {}
 
 
 @pytest.mark.slow

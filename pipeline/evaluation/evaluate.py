@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.diffusion import Diffusion
 from pipeline.evaluation.curves import sampling_curves
-from pipeline.evaluation.distances import frechet, nearest, set_distances
+from pipeline.evaluation.distances import frechet, nearest, nearest_neighbours, set_distances
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.judging import (
     Answers,
@@ -28,7 +28,7 @@ from pipeline.evaluation.judging import (
     shuffle_control,
     speed_between_real,
 )
-from pipeline.evaluation.metrics import Marks, attribute_shares, flat_marks
+from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, flat_marks
 from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips, sample_prompts
 from pipeline.evaluation.retrieval import recall_metrics
 from pipeline.evaluation.showcase import showcase
@@ -82,6 +82,7 @@ def evaluate_model(
         _judge_attributes(result, judge, answers, evaluate.seed)
     else:
         _judge_retrieval(result, judge, table, answers[0])
+        result.metrics |= memory_metrics(answers[-1], evaluate.seed)
     result.metrics |= _cost(answers)
     result.metrics |= distance_metrics(judge, answers[0], shards, card, evaluate)
     if card.family == "unet":
@@ -143,6 +144,23 @@ def _judge_retrieval(result: Evaluation, judge: Judge, table: CaptionTable | Non
     result.metrics |= made
     result.metrics |= {key.replace("retrieval.", "retrieval_on_real."): value for key, value in real.items()}
     result.metrics |= {"retrieval.clips": len(prompts), "clip_similarity_note": CLIP_NOTE}
+
+
+def memory_metrics(answered: Answers, seed: int) -> dict[str, float]:
+    """How often a sample for a training clip's caption lies nearer to that clip, in pixels, than to the others.
+
+    Beside it chance, and the same samples held against other prompts' clips. Empty for prompts of other splits.
+    """
+    prompts = answered.prompts
+    if prompts.kind != "trained" or len(prompts) < 2:
+        return {}
+    _, found = nearest_neighbours(_shrunk(prompts.real), _shrunk(to_rgb(answered.samples.frames)))
+    return {
+        "trained.clips": len(prompts),
+        "trained.own_clip": float((found == np.arange(len(prompts))).mean()),
+        "trained.own_clip_chance": 1.0 / len(prompts),
+        "trained.own_clip_shuffled": float((found == derangement(len(prompts), seed)).mean()),
+    }
 
 
 def _cost(answers: Sequence[Answers]) -> dict[str, float]:

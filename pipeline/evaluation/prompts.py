@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 SPLIT_OF_KIND = {
     "shapes": {"seen": "val", "held_out": "held_out", "reworded": "reworded"},
     "moving_mnist": {"seen": "val", "held_out": "held_out", "reworded": "reworded"},
-    "msrvtt": {"seen": "validate"},
+    "msrvtt": {"seen": "validate", "trained": "train"},
 }
 
 

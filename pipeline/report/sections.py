@@ -15,13 +15,14 @@ from markupsafe import Markup
 from pipeline.report.charts import Dot, DotRow, Series, dot_chart, line_chart
 from pipeline.report.gather import ModelResult, Run, changed_params, flatten
 
-KINDS = {"seen": "Seen", "held_out": "Held out", "reworded": "Reworded"}
+KINDS = {"seen": "Seen", "held_out": "Held out", "reworded": "Reworded", "trained": "Trained on"}
 MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}
 COLUMN_NAMES = {"lr": "learning rate", "grad_norm": "gradient norm", "x0_mse": "squared error of x0"}
 KIND_ABOUT = {
     "seen": "combinations that occur in training, on new clips",
     "held_out": "combinations that never occur in training",
     "reworded": "sentences of a form that never occurs in training",
+    "trained": "captions of training clips: what is remembered of them",
 }
 TILES = (
     ("Seen prompts", "seen.joint", "percent"),
@@ -29,6 +30,7 @@ TILES = (
     ("Reworded", "reworded.joint", "percent"),
     ("Recall at 1", "retrieval.r1", "percent"),
     ("Recall at 10", "retrieval.r10", "percent"),
+    ("Trained on", "trained.own_clip", "percent"),
     ("Fréchet ratio", "frechet.ratio", "number"),
     ("Seconds a clip", "seconds_per_clip", "number"),
     ("Evaluations", "evaluations_per_clip", "number"),
@@ -90,6 +92,13 @@ DISTANCES = (
     Distance("Recall at 1", "retrieval.r1", "retrieval_on_real.r1", "caption finds its clip first", "percent"),
     Distance("Recall at 10", "retrieval.r10", "retrieval_on_real.r10", "… among the first ten", "percent"),
     Distance("Recall at 10, shuffled", "retrieval.r10_shuffled", None, "the control: other captions", "percent"),
+    Distance(
+        "Own clip nearest",
+        "trained.own_clip",
+        "trained.own_clip_chance",
+        "of a training clip's caption: its clip is the nearest one in pixels; the floor is chance",
+        "percent",
+    ),
 )
 
 
