@@ -39,10 +39,7 @@ def main() -> None:
     size = VideoSize(args.batch_size, args.frames, args.resolution)
     found["same_network"] = compare_with_peer(seed, size, device, args)
     if args.peer:
-        peers, ours = found["same_network"]["peer fp32"], found["same_network"]["seed fp32"]
-        found["ratio_to_peer"] = peers["wall_s"] / ours["wall_s"]
-        found["ratio_to_peer_cpu_time"] = peers["cpu_s"] / ours["cpu_s"]
-        print(f"ratio_to_peer {found['ratio_to_peer']:.2f} (by CPU time {found['ratio_to_peer_cpu_time']:.2f})")
+        found |= ratios_to_peer(found["same_network"], device)
     if not args.skip_fast:
         found |= compare_fast(params, seed, device, args)
     if args.device == "cuda":
@@ -87,21 +84,37 @@ def compare_with_peer(seed: UnetParams, size: VideoSize, device: torch.device, a
     makers: dict[str, Callable[[], Contestant]] = {"seed fp32": lambda: our_contestant(seed, size, device)}
     if args.peer:
         makers["peer fp32"] = lambda: peer_contestant(size, device)
-    if device.type == "cuda":
+    if choose_dtype("auto", device) is bf16:
         makers["seed bf16"] = lambda: our_contestant(seed, size, device, dtype=bf16)
+    if device.type == "cuda":
         makers["seed bf16 compiled"] = lambda: our_contestant(seed, size, device, dtype=bf16, compiled=True)
         if args.peer:
             makers["peer amp"] = lambda: peer_contestant(size, device, dtype=bf16)
     return race({name: make() for name, make in makers.items()}, device, args)
 
 
+def ratios_to_peer(rows: dict[str, dict[str, Any]], device: torch.device) -> dict[str, float]:
+    """`ratio_to_peer`: each as its own trainer runs it here, ours by `precision: auto`, the peer's in fp32."""
+    peers, alike = rows["peer fp32"], rows["seed fp32"]
+    ours = alike if choose_dtype("auto", device) is torch.float32 else rows["seed bf16"]
+    ratios = {
+        "ratio_to_peer": peers["wall_s"] / ours["wall_s"],
+        "ratio_to_peer_cpu_time": peers["cpu_s"] / ours["cpu_s"],
+        "ratio_to_peer_fp32": peers["wall_s"] / alike["wall_s"],
+        "ratio_to_peer_fp32_cpu_time": peers["cpu_s"] / alike["cpu_s"],
+    }
+    print("  ".join(f"{key} {value:.2f}" for key, value in ratios.items()))
+    return ratios
+
+
 def compare_fast(params: Params, seed: UnetParams, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
-    """The fast network at the seed network's parameters, on clips of the train section's size."""
+    """The fast network at the seed network's parameters, on clips of the train section's size, both as trained here."""
     batch = 1 if device.type == "cpu" else args.batch_size
     size = VideoSize(batch, params.train.frames, params.train.resolution)
-    seeds = our_contestant(seed, size, device)
+    dtype = choose_dtype("auto", device)
+    seeds = our_contestant(seed, size, device, dtype=dtype)
     wide = widen(params.unet, seeds.parameters, size)
-    rows = race({"seed": seeds, f"fast, dim {wide.dim}": our_contestant(wide, size, device)}, device, args)
+    rows = race({"seed": seeds, f"fast, dim {wide.dim}": our_contestant(wide, size, device, dtype=dtype)}, device, args)
     old, fast = rows.values()
     ratio = fast["clips_per_s"] / old["clips_per_s"]
     print(f"ratio_fast_to_seed {ratio:.1f} (by CPU time {old['cpu_s'] / fast['cpu_s']:.1f})")

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.training import optimizers
 from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
 from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, torchrun_args
@@ -104,6 +105,24 @@ def test_muon_moves_a_square_matrix_by_lr_in_each_direction_and_trains_kernels()
         assert values.max() < 1.3
         assert values.median() > 0.6
     assert (moves[0] * matrix.grad).sum() > 0  # downhill
+
+
+def test_muon_moves_the_same_bytes_on_one_core_and_on_two() -> None:
+    before, moved = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.manual_seed(0)
+        weights = [nn.Parameter(torch.randn(shape)) for shape in ((96, 96), (96, 96), (64, 16, 3, 3), (200, 64))]
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
+        optimizers._cores.cache_clear()
+        torch.set_num_threads(threads)
+        try:
+            Muon(weights, lr=0.1, weight_decay=0.0).step()
+        finally:
+            torch.set_num_threads(before)
+            optimizers._cores.cache_clear()
+        moved.append(weights)
+    assert all(torch.equal(one, two) for one, two in zip(*moved, strict=True))
 
 
 def test_muon_finds_a_quadratics_minimum() -> None:

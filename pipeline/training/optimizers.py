@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -64,9 +66,10 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is not None:
                     by_shape[_matrix_shape(weight)].append(weight)
-            for shape, weights in by_shape.items():
-                self._step_shape(shape, weights, group)
+            jobs = [partial(self._step_shape, shape, weights, group) for shape, weights in by_shape.items()]
+            _in_parallel(jobs, next(iter(group["params"])).device)
 
+    @torch.no_grad()
     def _step_shape(self, shape: tuple[int, int], weights: list[Tensor], group: dict[str, Any]) -> None:
         rows, columns = shape
         directions = []
@@ -82,6 +85,22 @@ class Muon(torch.optim.Optimizer):
         for weight, update in zip(weights, updates, strict=True):
             weight.mul_(1.0 - group["lr"] * group["weight_decay"])
             weight.sub_(update.reshape(weight.shape), alpha=scale)
+
+
+def _in_parallel(jobs: Sequence[Callable[[], None]], device: torch.device) -> None:
+    """Run independent jobs; on a CPU one to a core, for a product of small matrices does not keep two busy."""
+    if device.type != "cpu":
+        for job in jobs:
+            job()
+        return
+    for done in [_cores().submit(job) for job in jobs]:
+        done.result()
+
+
+@cache
+def _cores() -> ThreadPoolExecutor:
+    threads = torch.get_num_threads()
+    return ThreadPoolExecutor(threads, "muon", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _matrix_shape(weight: Tensor) -> tuple[int, int]:

@@ -153,7 +153,7 @@ class SpatialLinearAttention(nn.Module):
         to_q, to_k, to_v = self.to_qkv.weight.flatten(1).unflatten(0, (3, -1))
         q = F.linear(rows, to_q).unflatten(-1, (self.heads, -1)).softmax(dim=-1).flatten(-2)
         k = F.linear(rows, to_k).softmax(dim=1)
-        sums = (k.transpose(1, 2) @ rows).unflatten(1, (self.heads, -1))
+        sums = (rows.transpose(1, 2) @ k).transpose(1, 2).unflatten(1, (self.heads, -1))  # k's gradient needs no copy
         context = sums @ rearrange(to_v, "(heads d) c -> heads c d", heads=self.heads)
         mixed = context @ rearrange(self.to_out.weight, "c (heads d) 1 1 -> heads d c", heads=self.heads)
         out = q @ (mixed * self.scale).flatten(1, 2) + self.to_out.bias

@@ -154,7 +154,8 @@ def _scale_and_shift(y: Tensor, scale: Tensor, shift: Tensor | None) -> None:
 
 def _by_cell(x: Tensor) -> Tensor:
     """(F, cells, heads, D) to (cells heads, F, D), float and contiguous."""
-    return x.permute(1, 2, 0, 3).float().contiguous().flatten(0, 1)
+    moved = x.permute(1, 2, 0, 3)
+    return torch.empty(moved.shape).copy_(moved).flatten(0, 1)  # one pass, whatever the type
 
 
 def _turned(x: Tensor, turn: Tensor) -> Tensor:
