@@ -25,6 +25,7 @@ from pipeline.preset import read_preset
 from pipeline.process import write_json
 from pipeline.training.precision import choose_dtype, tune_backends
 
+CPU_BATCH = 8  # of the fast network against the seed: a quarter of the train section's, for the seed network's memory
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}  # dense bf16, of the vendor's data sheets
 
 
@@ -109,7 +110,7 @@ def ratios_to_peer(rows: dict[str, dict[str, Any]], device: torch.device) -> dic
 
 def compare_fast(params: Params, seed: UnetParams, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
     """The fast network at the seed network's parameters, on clips of the train section's size, both as trained here."""
-    batch = 1 if device.type == "cpu" else args.batch_size
+    batch = CPU_BATCH if device.type == "cpu" else args.batch_size
     size = VideoSize(batch, params.train.frames, params.train.resolution)
     dtype = choose_dtype("auto", device)
     seeds = our_contestant(seed, size, device, dtype=dtype)
