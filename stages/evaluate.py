@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 from functools import partial
 from pathlib import Path
 
-from pipeline.evaluation.evaluate import timed_evaluation
+from pipeline.evaluation.evaluate import evaluate_model
 from pipeline.evaluation.judge import load_judge
 from pipeline.evaluation.plots import write_plots
 from pipeline.generate import find_device
@@ -37,7 +37,7 @@ def main(
 ) -> None:
     params = load_params(params_path)
     device = find_device("auto")
-    result = timed_evaluation(
+    result = evaluate_model(
         load_model(models / model, device),
         load_judge(models / "judge", device),
         CaptionTable.read(embeddings / f"{params.dataset}.parquet"),
