@@ -203,11 +203,6 @@ def draw_noise_like(x: Tensor, generator: Sequence[Generator]) -> Tensor:
     return draw_noise(generator, x.shape[1:], x.dtype).to(x.device)
 
 
-def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """(B, *shape) unit noise on the CPU, one sample a seed."""
-    return draw_noise(seeded_generators(seeds), shape)
-
-
 def _walk(
     update: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],  # (x, x0_pred, t, t_next) -> x at t_next
     denoise: Denoiser,
