@@ -51,7 +51,7 @@ class Diffusion:
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = alpha x0 + sigma eps."""
-        t = _over(t, x0)
+        t = broadcast_over(t, x0)
         return self.alpha(t) * x0 + self.sigma(t) * eps
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -60,14 +60,14 @@ class Diffusion:
             return x0
         if self.params.objective == "eps":
             return eps
-        a, b = self.schedule.velocity_weights(_over(t, x0))
+        a, b = self.schedule.velocity_weights(broadcast_over(t, x0))
         return a * eps - b * x0
 
     def to_x0(self, answer: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """x0_pred out of an answer of the network. At alpha = 0 an eps_pred says nothing of x0: huge, not infinite."""
         if self.params.objective == "x0":
             return answer
-        t = _over(t, x_t)
+        t = broadcast_over(t, x_t)
         alpha, sigma = self.alpha(t), self.sigma(t)
         if self.params.objective == "eps":
             return (x_t - sigma * answer) / alpha.clamp(min=SCALE_MIN)
@@ -78,7 +78,7 @@ class Diffusion:
         """eps_pred out of an answer of the network. At sigma = 0 an x0_pred says nothing of eps."""
         if self.params.objective == "eps":
             return answer
-        t = _over(t, x_t)
+        t = broadcast_over(t, x_t)
         alpha, sigma = self.alpha(t), self.sigma(t)
         if self.params.objective == "x0":
             return (x_t - alpha * answer) / sigma.clamp(min=SCALE_MIN)
@@ -116,6 +116,6 @@ class Diffusion:
         return snr_capped * (sigma / (alpha * a + sigma * b)).pow(2)
 
 
-def _over(t: Tensor, x: Tensor) -> Tensor:
-    """t as it broadcasts over x: a scalar as it is, (B,) as (B, 1, ...)."""
-    return t if t.ndim == 0 else t.reshape(-1, *([1] * (x.ndim - 1)))
+def broadcast_over(values: Tensor, x: Tensor) -> Tensor:
+    """One value a sample as it broadcasts over x (B, ...): a scalar as it is, (B,) as (B, 1, ...)."""
+    return values if values.ndim == 0 else values.reshape(-1, *([1] * (x.ndim - 1)))

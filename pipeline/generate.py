@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from pydantic import ValidationError
 
+from pipeline.device import find_device
 from pipeline.models import CARD_FILE, ModelCard, VideoModel, load_model, read_card, words_of
 from pipeline.params import SamplingParams, load_params
 from pipeline.process import ROOT
@@ -122,19 +122,6 @@ def default_model() -> Path:
         if (folder / CARD_FILE).is_file():
             return folder
     raise ValueError(f"no model in {DEFAULT_MODEL} or {PRETRAINED}; run dvc repro to train one, or name it by --model")
-
-
-def find_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device {name!r} is unknown; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: no CUDA device here; use --device cpu")
-    return device
 
 
 def unknown_word_notes(card: ModelCard, prompts: Sequence[str]) -> list[str]:

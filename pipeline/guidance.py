@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.diffusion import Diffusion
+from pipeline.diffusion import Diffusion, broadcast_over
 from pipeline.params import SamplingParams
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def rescale_guidance(guided: Tensor, cond: Tensor, share: float) -> Tensor:
     """Give a guided x0_pred the conditional one's spread, by `share` (Lin et al. 2023, equations 14 to 16)."""
     if share == 0.0:
         return guided
-    spread = [_per_sample(x, x.flatten(1).std(1)) for x in (cond, guided)]
+    spread = [broadcast_over(x.flatten(1).std(1), x) for x in (cond, guided)]
     return guided * (share * spread[0] / spread[1] + (1.0 - share))
 
 
@@ -115,7 +115,7 @@ def threshold(x0_pred: Tensor, percentile: float | None) -> Tensor:
     if percentile is None:
         return x0_pred.clamp(-1.0, 1.0)
     limit = torch.quantile(x0_pred.detach().abs().flatten(1), percentile, dim=1).clamp(min=1.0)
-    limit = _per_sample(x0_pred, limit)
+    limit = broadcast_over(limit, x0_pred)
     return torch.minimum(torch.maximum(x0_pred, -limit), limit) / limit
 
 
@@ -129,7 +129,3 @@ def join_texts(first: TextBatch, second: TextBatch) -> TextBatch:
         tokens=torch.cat([F.pad(text.tokens, (0, 0, 0, pad)) for text, pad in zip((first, second), pads, strict=True)]),
         mask=torch.cat([F.pad(text.mask, (0, pad)) for text, pad in zip((first, second), pads, strict=True)]),
     )
-
-
-def _per_sample(x: Tensor, values: Tensor) -> Tensor:
-    return values.reshape(-1, *([1] * (x.ndim - 1)))

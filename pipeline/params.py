@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-DATASETS = ("shapes", "moving_mnist", "msrvtt")
+Dataset = Literal["shapes", "moving_mnist", "msrvtt"]
+DATASETS: tuple[str, ...] = get_args(Dataset)
 BANNED_KEYS = ("size", "nfiles")  # DVC drops params of these names from its cache key (dvc#10296)
 
 Count = Annotated[int, Field(ge=0)]
@@ -34,7 +35,7 @@ def _tuple(value: Any) -> Any:
 
 
 def listed(item: Any) -> Any:
-    """A YAML list of distinct items, at least one, kept as a tuple."""
+    """A YAML list of at least one item, kept as a tuple."""
     return Annotated[tuple[item, ...], BeforeValidator(_tuple), Field(min_length=1)]
 
 
@@ -245,7 +246,9 @@ class TrainParams(Section):
     @model_validator(mode="after")
     def _batch_splits(self) -> TrainParams:
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size={self.batch_size} does not divide by accumulate={self.accumulate}")
+            raise ValueError(
+                f"batch_size={self.batch_size} does not divide by accumulate={self.accumulate}: make it a multiple"
+            )
         return self
 
 
@@ -310,7 +313,7 @@ class ReportParams(Section):
 
 
 class Params(Section):
-    dataset: Literal["shapes", "moving_mnist", "msrvtt"]
+    dataset: Dataset
     download: DownloadParams
     transcode: TranscodeParams
     shapes: ShapesParams

@@ -50,46 +50,32 @@ class Sampler(Protocol):
 
 
 def sample_euler(
-    denoise: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    *,
-    generator: Sequence[Generator],
-    callback: Callback | None = None,
+    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
 ) -> Tensor:
     """First order along the straight line from x0_pred to eps_pred; the same as DDIM with eta 0."""
-    for step, (t, t_next) in enumerate(pairwise(times), start=1):
-        x0_pred = denoise(x, t)
-        x = _first_order(denoise, x, x0_pred, t, t_next)
-        _report(callback, step, times, x0_pred)
-    return x
+    return _walk(partial(_first_order, denoise), denoise, x, times, callback)
 
 
 def sample_heun(
-    denoise: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    *,
-    generator: Sequence[Generator],
-    callback: Callback | None = None,
+    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
 ) -> Tensor:
     """Second order, two evaluations a step but the last (Karras et al. 2022, algorithm 1).
 
     It runs in the coordinates in which each schedule is flow: y = x / (alpha + sigma), u = sigma / (alpha + sigma).
     """
-    for step, (t, t_next) in enumerate(pairwise(times), start=1):
+
+    def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
         total, total_next = (denoise.alpha(s) + denoise.sigma(s) for s in (t, t_next))
         u, u_next = denoise.sigma(t) / total, denoise.sigma(t_next) / total_next
-        x0_pred = denoise(x, t)
         y = x / total
         slope = (y - x0_pred) / u
         y_next = y + (u_next - u) * slope
         if u_next > 0:
             slope_next = (y_next - denoise(y_next * total_next, t_next)) / u_next
             y_next = y + (u_next - u) * (slope + slope_next) / 2
-        x = y_next * total_next
-        _report(callback, step, times, x0_pred)
-    return x
+        return y_next * total_next
+
+    return _walk(update, denoise, x, times, callback)
 
 
 def sample_ddim(
@@ -102,60 +88,47 @@ def sample_ddim(
     eta: float = 0.0,  # share of the ancestral noise; 0: deterministic
 ) -> Tensor:
     """Song et al. 2021, equations 12 and 16, in any alpha and sigma."""
-    for step, (t, t_next) in enumerate(pairwise(times), start=1):
-        x0_pred = denoise(x, t)
+
+    def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
         eps_pred = (x - denoise.alpha(t) * x0_pred) / denoise.sigma(t)
         noise_std = eta * posterior(denoise, t, t_next).variance.sqrt()
         eps_share = (denoise.sigma(t_next) ** 2 - noise_std**2).clamp(min=0.0).sqrt()
-        x = denoise.alpha(t_next) * x0_pred + eps_share * eps_pred
-        if noise_std > 0:
-            x = x + noise_std * draw_noise_like(x, generator)
-        _report(callback, step, times, x0_pred)
-    return x
+        return _add_noise(denoise.alpha(t_next) * x0_pred + eps_share * eps_pred, noise_std, generator)
+
+    return _walk(update, denoise, x, times, callback)
 
 
 def sample_ddpm(
-    denoise: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    *,
-    generator: Sequence[Generator],
-    callback: Callback | None = None,
+    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
 ) -> Tensor:
     """Ancestral sampling (Ho et al. 2020, algorithm 2): each step draws from the posterior at x0_pred."""
-    for step, (t, t_next) in enumerate(pairwise(times), start=1):
-        x0_pred = denoise(x, t)
+
+    def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
         step_back = posterior(denoise, t, t_next)
-        x = step_back.x0_share * x0_pred + step_back.x_share * x
-        if step_back.variance > 0:
-            x = x + step_back.variance.sqrt() * draw_noise_like(x, generator)
-        _report(callback, step, times, x0_pred)
-    return x
+        return _add_noise(step_back.x0_share * x0_pred + step_back.x_share * x, step_back.variance.sqrt(), generator)
+
+    return _walk(update, denoise, x, times, callback)
 
 
 def sample_dpmpp_2m(
-    denoise: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    *,
-    generator: Sequence[Generator],
-    callback: Callback | None = None,
+    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order for one evaluation a step.
 
     Its clock, the log-SNR, is infinite where alpha or sigma is 0; a step that touches such an end is of first order.
     """
-    previous, h_previous = None, math.inf
-    for step, (t, t_next) in enumerate(pairwise(times), start=1):
-        x0_pred = denoise(x, t)
+    previous, h_previous = x, math.inf  # of the step before; the first step has none
+
+    def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+        nonlocal previous, h_previous
         h = _log_snr(denoise, t_next) - _log_snr(denoise, t)
         ahead = x0_pred
-        if previous is not None and math.isfinite(h) and math.isfinite(h_previous):
+        if math.isfinite(h) and math.isfinite(h_previous):
             ahead = x0_pred + (h / (2 * h_previous)) * (x0_pred - previous)
-        x = _first_order(denoise, x, ahead, t, t_next)
         previous, h_previous = x0_pred, h
-        _report(callback, step, times, x0_pred)
-    return x
+        return _first_order(denoise, x, ahead, t, t_next)
+
+    return _walk(update, denoise, x, times, callback)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -230,9 +203,20 @@ def draw_noise_like(x: Tensor, generator: Sequence[Generator]) -> Tensor:
     return draw_noise(generator, x.shape[1:], x.dtype).to(x.device)
 
 
-def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """(B, *shape) unit noise on the CPU, one sample a seed."""
-    return draw_noise(seeded_generators(seeds), shape)
+def _walk(
+    update: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],  # (x, x0_pred, t, t_next) -> x at t_next
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    callback: Callback | None,
+) -> Tensor:
+    """Denoise and update from each time to the next."""
+    for step, (t, t_next) in enumerate(pairwise(times), start=1):
+        x0_pred = denoise(x, t)
+        x = update(x, x0_pred, t, t_next)
+        if callback is not None:
+            callback(step, len(times) - 1, x0_pred)
+    return x
 
 
 def _first_order(denoise: Denoiser, x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
@@ -241,10 +225,10 @@ def _first_order(denoise: Denoiser, x: Tensor, x0_pred: Tensor, t: Tensor, t_nex
     return shrink * x + (denoise.alpha(t_next) - shrink * denoise.alpha(t)) * x0_pred
 
 
+def _add_noise(x: Tensor, std: Tensor, generator: Sequence[Generator]) -> Tensor:
+    """x with fresh noise; where std is 0, nothing is drawn."""
+    return x + std * draw_noise_like(x, generator) if std > 0 else x
+
+
 def _log_snr(denoise: Denoiser, t: Tensor) -> float:
     return float(torch.log(denoise.alpha(t)) - torch.log(denoise.sigma(t)))
-
-
-def _report(callback: Callback | None, step: int, times: Tensor, x0_pred: Tensor) -> None:
-    if callback is not None:
-        callback(step, len(times) - 1, x0_pred)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from pathlib import Path
 
 from pipeline.params import load_params
-from pipeline.process import run_stage, write_json
+from pipeline.process import run_stage, whole_folder, write_json
 from pipeline.sources import kaggle, local, sample
 
 log = logging.getLogger("t2v")
@@ -23,12 +22,8 @@ def main(
 ) -> None:
     params = load_params(params_path).download
     started = time.monotonic()
-    partial = raw.with_name(raw.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    manifest = SOURCES[params.source](params, partial)
-    shutil.rmtree(raw, ignore_errors=True)
-    partial.replace(raw)
+    with whole_folder(raw) as partial:
+        manifest = SOURCES[params.source](params, partial)
     counts = {
         "clips": manifest.clips,
         "captioned_clips": manifest.captioned_clips,

@@ -11,10 +11,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 from functools import partial
 from pathlib import Path
 
-from pipeline.evaluation.evaluate import timed_evaluation
+from pipeline.device import find_device
+from pipeline.evaluation.evaluate import evaluate_model
 from pipeline.evaluation.judge import load_judge
 from pipeline.evaluation.plots import write_plots
-from pipeline.generate import find_device
 from pipeline.models import load_model
 from pipeline.params import load_params
 from pipeline.process import run_stage, write_json
@@ -36,8 +36,8 @@ def main(
     metrics: Path = Path("metrics/evaluate"),
 ) -> None:
     params = load_params(params_path)
-    device = find_device("auto")
-    result = timed_evaluation(
+    device = find_device()
+    result = evaluate_model(
         load_model(models / model, device),
         load_judge(models / "judge", device),
         CaptionTable.read(embeddings / f"{params.dataset}.parquet"),

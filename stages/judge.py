@@ -6,8 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-import torch
-
+from pipeline.device import find_device
 from pipeline.evaluation.judge import save_judge
 from pipeline.evaluation.judge_training import make_judge
 from pipeline.params import load_params
@@ -26,8 +25,7 @@ def main(
 ) -> None:
     params = load_params(params_path)
     started = time.monotonic()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    made = make_judge(shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.judge, device)
+    made = make_judge(shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.judge, find_device())
     save_judge(out, made.judge, made.ladder)
     seconds = round(time.monotonic() - started, 1)
     counts = {"train_clips": made.train_clips, "val_clips": made.val_clips, "seconds": seconds}

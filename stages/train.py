@@ -18,7 +18,7 @@ from pipeline.training.distributed import open_team, relaunch_by_torchrun
 from pipeline.training.loop import train
 from pipeline.training.noise import DropShares
 from pipeline.training.outputs import write_outputs
-from pipeline.training.setup import open_feed, open_preview, open_validation, playback_fps, start_network, uses_text
+from pipeline.training.setup import open_feed, open_preview, open_validation, start_network, uses_text
 
 log = logging.getLogger("t2v")
 
@@ -43,7 +43,7 @@ def main(
                 forget_old_runs(checkpoints.folder)
             texts = CaptionTable.read(table) if uses_text(params.unet) else None
             feed = open_feed(folder, params.train, texts)
-            fps, live = playback_fps(feed.clips.index, params.train), checkpoints.folder.parent
+            fps, live = feed.clips.index.playback_fps(params.train.frames), checkpoints.folder.parent
             shares = DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present)
             result = train(
                 start_network(params.unet, params.train, texts, feed.clips.index),

@@ -9,8 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 import logging
 from pathlib import Path
 
-import torch
-
+from pipeline.device import find_device
 from pipeline.params import load_params
 from pipeline.process import fingerprint, run_stage, scratch_folder
 from pipeline.text import CaptionTable
@@ -44,7 +43,7 @@ def main(
             feed,
             texts,
             params=gan,
-            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            device=find_device(),
             checkpoints=checkpoints,
             preview=open_gan_preview(folder, gan, texts, live / "samples"),
             live_folder=live,

@@ -13,7 +13,7 @@ from pipeline.clips import Clip
 from pipeline.evaluation.digit_clips import cut_out, find_strokes, read_digits
 from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, DigitReader, elect, wear
 from pipeline.evaluation.features import attribute_targets
-from pipeline.evaluation.judge import Judge, load_judge, read_ladder
+from pipeline.evaluation.judge import Judge, load_judge
 from pipeline.evaluation.judge_training import digit_crops
 from pipeline.evaluation.oracles import score
 from pipeline.evaluation.retrieval import recall, recall_metrics, train_retrieval
@@ -75,8 +75,7 @@ def test_a_judge_of_shapes_is_whole_repeatable_and_reads(tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["oracle_on_real.joint"] == 1.0
     assert metrics["train_clips"] == 24
-    ladder = read_ladder(tmp_path / "judge")
-    assert ladder is not None
+    ladder = json.loads((tmp_path / "judge/ladder.json").read_text())
     assert ladder["clips"] == 6
     assert len(ladder["rungs"]) == 32
 

@@ -28,7 +28,6 @@ from pipeline.samplers import (
     sample_heun,
     sample_video,
     seeded_generators,
-    seeded_noise,
 )
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
@@ -85,7 +84,7 @@ def draw(sample: Callable[..., Tensor], schedule: str, steps: int, *, n: int = 1
 def test_order_of_convergence(
     sample: Callable[..., Tensor], order: int, schedule: str, start: float, end: float
 ) -> None:
-    denoise, z = gaussian(schedule), seeded_noise([0], (64,)).double()
+    denoise, z = gaussian(schedule), draw_noise(seeded_generators([0]), (64,)).double()
     errors = []
     for steps in (100, 200, 400):  # times on the table's thousandths, so that its kinks fall on steps
         times = torch.linspace(start, end, steps + 1, dtype=torch.float64)
@@ -99,7 +98,7 @@ def test_order_of_convergence(
 @pytest.mark.parametrize("sample", [sample_dpmpp_2m, sample_ddim], ids=["dpmpp_2m", "ddim"])
 def test_steps_are_those_of_diffusers(sample: Callable[..., Tensor]) -> None:
     """On uneven times: a multistep sampler has to know how long its last step was."""
-    denoise, x = gaussian("linear"), seeded_noise([0], (64,)).double()
+    denoise, x = gaussian("linear"), draw_noise(seeded_generators([0]), (64,)).double()
     indices = [999, 940, 700, 650, 300, 120]
     if sample is sample_ddim:
         indices = list(range(900, -1, -100))
@@ -172,11 +171,11 @@ def test_the_batch_never_changes_a_sample(name: str) -> None:
     assert not torch.equal(together[0], together[1])
 
 
-def test_seeded_noise_is_one_sample_a_seed() -> None:
-    noise = seeded_noise([5, 6, 5], (2, 3))
+def test_noise_is_one_sample_a_seed() -> None:
+    noise = draw_noise(seeded_generators([5, 6, 5]), (2, 3))
     assert noise.shape == (3, 2, 3)
     assert torch.equal(noise[0], noise[2])
-    assert torch.equal(noise[1:2], seeded_noise([6], (2, 3)))
+    assert torch.equal(noise[1:2], draw_noise(seeded_generators([6]), (2, 3)))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -164,6 +164,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(toy_set
     assert state["network"]["weight"].isfinite().all()
 
 
+class Greedy(Diverging):
+    """A network whose first call asks for more memory than there is."""
+
+    def forward(self, *_: object, **__: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_names_the_params_to_change(toy_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"at step 0: raise train\.accumulate=2 .* now 2 clips .* train\.batch_size"):
+        run(toy_set, tmp_path, toy_params(batch_size=4, accumulate=2), network=Greedy(0), looks=False)
+
+
 class Interrupting(Diverging):
     """A network during whose k-th call somebody presses Ctrl-C."""
 

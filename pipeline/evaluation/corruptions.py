@@ -119,7 +119,6 @@ def swap_caption(clip: Clip, other: Clip, strength: float) -> np.ndarray:
     return other.frames if clip.rng().random() < strength else clip.frames
 
 
-ALL = ("count", "shape", "colour", "size", "speed", "background", "digit", "motion")
 TIMELESS = ("count", "shape", "size", "background", "digit")
 COMMON = (
     Corruption("blur", ("shape", "digit", "joint"), (), blur),

@@ -74,6 +74,7 @@ def evaluate_model(
 ) -> Evaluation:
     """Everything about one model. Raises ValueError where the set has nothing to judge by."""
     card = model.card
+    started = time.perf_counter()
     check_fit(card, judge, table)
     result = Evaluation()
     sets = load_prompts(shards, card, count=evaluate.prompts, seed=evaluate.seed)
@@ -91,6 +92,14 @@ def evaluate_model(
         result.metrics["val_error"] = float(np.mean([row["error"] for row in result.tables["loss_by_noise"]]))
     for answered in answers:
         result.samples += showcase(model, judge, table, answered, evaluate, report, sampling)
+    result.metrics |= {
+        "dataset": card.dataset,
+        "family": card.family,
+        "device": str(model.device),
+        "seed": evaluate.seed,
+        "seconds": time.perf_counter() - started,
+    }
+    log.info("%s judged on %s: %s", card.family, read_set(shards)["set"], headline(result.metrics))
     return result
 
 
@@ -99,7 +108,9 @@ def check_fit(card: ModelCard, judge: Judge, table: CaptionTable | None) -> None
     if judge.card.dataset != card.dataset:
         raise ValueError(f"the judge is for {judge.card.dataset}, the model for {card.dataset}; run dvc repro")
     if card.text is not None and table is not None and card.text != asdict(table.info):
-        raise ValueError(f"the model was trained with encoder {card.text}, the embeddings are by {table.info}")
+        raise ValueError(
+            f"the model was trained with encoder {card.text}, the embeddings are by {table.info}; run dvc repro"
+        )
 
 
 def _answer(
@@ -244,29 +255,6 @@ def loss_by_noise(
     validation = Validation(frames, text, batch_size)
     rows = validation.measure(model.network, diffusion, model.device, contextlib.nullcontext, card.steps)
     return [{"t": row.t, "loss": row.loss, "error": row.x0_mse} for row in rows]
-
-
-def timed_evaluation(
-    model: VideoModel,
-    judge: Judge,
-    table: CaptionTable | None,
-    shards: Path,
-    evaluate: EvaluateParams,
-    report: ReportParams,
-    sampling: SamplingParams,
-) -> Evaluation:
-    """`evaluate_model`, with what it was run on and how long it took."""
-    started = time.perf_counter()
-    result = evaluate_model(model, judge, table, shards, evaluate, report, sampling)
-    result.metrics |= {
-        "dataset": model.card.dataset,
-        "family": model.card.family,
-        "device": str(model.device),
-        "seed": evaluate.seed,
-        "seconds": time.perf_counter() - started,
-    }
-    log.info("%s judged on %s: %s", model.card.family, read_set(shards)["set"], headline(result.metrics))
-    return result
 
 
 def headline(metrics: Mapping[str, Any]) -> str:

@@ -131,11 +131,5 @@ def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
     )
 
 
-def read_ladder(folder: Path | str) -> dict[str, Any] | None:
-    """The corruption ladder of a judge folder; None for a judge of real video, which has none."""
-    path = Path(folder) / LADDER_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}

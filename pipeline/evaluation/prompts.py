@@ -69,7 +69,9 @@ def load_prompts(shards: Path, card: ModelCard, *, count: int, seed: int) -> lis
         if rows:
             sets.append(_prompt_set(kind, rows, card, seed))
     if not sets:
-        raise ValueError(f"{shards}: no clip to judge {card.dataset} by: its validation splits are empty")
+        raise ValueError(
+            f"{shards}: no clip to judge {card.dataset} by: no validation split has clips; make more clips"
+        )
     return sets
 
 

@@ -17,7 +17,6 @@ from pipeline.params import TrainGanParams
 
 log = logging.getLogger("t2v")
 
-UNKNOWN = "<unk>"
 SAID = 128  # width of what a caption becomes
 
 

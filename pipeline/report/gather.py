@@ -18,12 +18,12 @@ from typing import Any, Protocol
 import pyarrow.parquet as pq
 import yaml
 
+from pipeline.params import DATASETS
 from pipeline.shards import Row
 
-MODELS = ("unet", "gan")
+MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}  # as shown, in the order of the columns
 STAGES = ("download", "transcode", "shapes", "moving_mnist", "embed", "judge", "train", "train_gan")
 TRAIN_STAGE = {"unet": "train", "gan": "train_gan"}
-SETS = ("shapes", "moving_mnist", "msrvtt")
 
 
 class Files(Protocol):
@@ -112,10 +112,10 @@ def gather_run(files: Files, name: str, default_params: dict[str, Any] | None, *
     text = files.read("params.yaml")
     if text is None:
         raise ValueError(f"{name}: no params.yaml in it; name a revision of this pipeline")
-    models = tuple(result for model in MODELS if (result := _model(files, model, prefix)) is not None)
+    models = tuple(result for model in MODEL_NAMES if (result := _model(files, model, prefix)) is not None)
     if not models:
         raise ValueError(f"{name}: no metrics/evaluate/*.json in it; run dvc repro (or dvc pull) there first")
-    sets = {each: described for each in SETS if (described := _json(files, f"data/shards/{each}/set.json"))}
+    sets = {each: described for each in DATASETS if (described := _json(files, f"data/shards/{each}/set.json"))}
     return Run(
         name=name,
         params=yaml.safe_load(text),
@@ -132,7 +132,7 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
     if not metrics:
         return None
     return ModelResult(
-        label=prefix + {"unet": "U-Net", "gan": "GAN"}[model],
+        label=prefix + MODEL_NAMES[model],
         name=model,
         metrics=metrics,
         samples=_samples(files.read(f"evaluations/{model}/samples.parquet")),

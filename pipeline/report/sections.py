@@ -13,10 +13,9 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.report.charts import Dot, DotRow, Series, dot_chart, line_chart
-from pipeline.report.gather import ModelResult, Run, changed_params, flatten
+from pipeline.report.gather import MODEL_NAMES, ModelResult, Run, changed_params, flatten
 
 KINDS = {"seen": "Seen", "held_out": "Held out", "reworded": "Reworded", "trained": "Trained on"}
-MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}
 COLUMN_NAMES = {"lr": "learning rate", "grad_norm": "gradient norm", "x0_mse": "squared error of x0"}
 KIND_ABOUT = {
     "seen": "combinations that occur in training, on new clips",

@@ -33,7 +33,7 @@ class CaptionRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CaptionTable:
+class CaptionFile:
     """A file's records, the clips it lists (where it does), and the test ids where it is the 1k-A list."""
 
     records: list[CaptionRecord]
@@ -41,7 +41,7 @@ class CaptionTable:
     test_1k_a: frozenset[str] = frozenset()
 
 
-def read_table(name: str, data: bytes) -> CaptionTable:
+def read_table(name: str, data: bytes) -> CaptionFile:
     """Parse a .json, .jsonl or .csv file.
 
     Raises ValueError, one line, where it is damaged, and OtherTableError where it has not the form.
@@ -54,12 +54,12 @@ def read_table(name: str, data: bytes) -> CaptionTable:
     if suffix == ".csv":
         return _read_csv(name, text)
     if suffix == ".jsonl":
-        return CaptionTable(list(_from_lines(name, text)))
+        return CaptionFile(list(_from_lines(name, text)))
     tree = _parse(name, text)
     if isinstance(tree, dict) and isinstance(tree.get("sentences"), list) and isinstance(tree.get("videos"), list):
         return _read_msrvtt(name, tree)
     if isinstance(tree, list):
-        return CaptionTable([r for n, item in enumerate(tree, start=1) for r in _from_item(f"{name} item {n}", item)])
+        return CaptionFile([r for n, item in enumerate(tree, start=1) for r in _from_item(f"{name} item {n}", item)])
     raise OtherTableError(f"{name}: not a captions file; expected {FORMS}")
 
 
@@ -70,7 +70,7 @@ def _parse(name: str, text: str) -> Any:
         raise ValueError(f"{name}: not whole JSON ({error}); get the file anew") from None
 
 
-def _read_msrvtt(name: str, tree: dict[str, Any]) -> CaptionTable:
+def _read_msrvtt(name: str, tree: dict[str, Any]) -> CaptionFile:
     splits = {v["video_id"]: v.get("split") for v in tree["videos"] if isinstance(v, dict) and _is_key(v)}
     records = []
     for number, sentence in enumerate(tree["sentences"], start=1):
@@ -81,7 +81,7 @@ def _read_msrvtt(name: str, tree: dict[str, Any]) -> CaptionTable:
         where = f"{name} sen_id {sentence.get('sen_id', number)}"
         fault = None if key in splits else "its clip is not in the file's `videos`"
         records.append(CaptionRecord(key, sentence.get("caption"), splits.get(key), where, fault))
-    return CaptionTable(records, clips=frozenset(splits))
+    return CaptionFile(records, clips=frozenset(splits))
 
 
 def _is_key(record: dict[str, Any]) -> bool:
@@ -105,12 +105,12 @@ def _from_item(where: str, item: Any) -> Iterator[CaptionRecord]:
         yield CaptionRecord(item["video_id"], caption, item.get("split"), where)
 
 
-def _read_csv(name: str, text: str) -> CaptionTable:
+def _read_csv(name: str, text: str) -> CaptionFile:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = {column.strip() for column in reader.fieldnames or []}
     reader.fieldnames = [column.strip() for column in reader.fieldnames or []]
     if columns >= COLUMNS_1K_A:
-        return CaptionTable([], test_1k_a=frozenset(row["video_id"] for row in reader if row["video_id"]))
+        return CaptionFile([], test_1k_a=frozenset(row["video_id"] for row in reader if row["video_id"]))
     if not columns >= {"video_id", "caption"}:
         found = ", ".join(reader.fieldnames) or "none"
         raise OtherTableError(f"{name}: columns {found}; a captions CSV has video_id and caption, and may have split")
@@ -122,4 +122,4 @@ def _read_csv(name: str, text: str) -> CaptionTable:
         if row.get(None):  # type: ignore[call-overload]
             fault = "more fields than columns; put a caption with commas in quotes"
         records.append(CaptionRecord(key, row["caption"] or "", row.get("split") or None, where, fault))
-    return CaptionTable(records)
+    return CaptionFile(records)

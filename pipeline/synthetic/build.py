@@ -18,8 +18,9 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from pipeline.params import SyntheticParams
-from pipeline.process import die_with_parent, worker_count
+from pipeline.process import die_with_parent, drop_other_scratch, scratch_folder, worker_count
 from pipeline.shards import Row, write_set, write_shard
+from pipeline.synthetic.held_out import Parting
 from pipeline.synthetic.plan import SPLITS
 
 log = logging.getLogger("t2v")
@@ -32,6 +33,9 @@ class GeneratedSet(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def parting(self) -> Parting: ...
 
     def row(self, split: str, index: int) -> Row: ...
 
@@ -49,6 +53,18 @@ class Job:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+
+def publish_set(generated: GeneratedSet, params: SyntheticParams, fingerprint: str, folder: Path) -> dict[str, Any]:
+    """Build the set that a params section asks for, resumable under its fingerprint. Returns facts for the metrics."""
+    counts = split_counts(params)
+    scratch = scratch_folder(generated.name, fingerprint)
+    drop_other_scratch(scratch)
+    build_set(generated, counts, params.clips_per_shard, scratch, folder)
+    log.info("drew %d clips of %s into %s", sum(counts.values()), generated.name, folder)
+    parting = generated.parting
+    combinations = {"seen": len(parting.seen), "held_out": len(parting.held_out)}
+    return {"clips": counts, "combinations": combinations, "seed": params.seed}
 
 
 def build_set(

@@ -21,6 +21,8 @@ from PIL import Image
 from pipeline.clips import decode_gif
 from pipeline.shards import shard_paths
 
+VALIDATION_SPLITS = ("val", "validate", "test")  # the first one that a set has
+
 
 @dataclass(frozen=True)
 class ClipShape:
@@ -79,6 +81,32 @@ class SplitIndex:
     n_frames: int
     blocks: list[Block]
     dropped: int  # clips left out because none of their captions is known
+
+    def distinct_captions(self) -> list[str]:
+        """Sorted."""
+        return sorted({caption for offered in self.captions for caption in offered})
+
+    def prompts(self, count: int) -> list[str]:
+        """`count` first captions, distinct as far as the split has as many, repeated beyond."""
+        distinct = list(dict.fromkeys(captions[0] for captions in self.captions))
+        return [distinct[place % len(distinct)] for place in range(count)]
+
+    def playback_fps(self, frames: int) -> float:
+        """Frames per second of clips of `frames` frames that last as long as the set's."""
+        return self.fps * frames / self.n_frames
+
+
+def split_names(folder: Path) -> set[str]:
+    """The splits that a set has clips of."""
+    names: set[str] = set()
+    for path in shard_paths(folder):
+        names |= set(pq.read_table(path, columns=["split"])["split"].unique().to_pylist())
+    return names
+
+
+def validation_split(names: set[str]) -> str | None:
+    """The first of VALIDATION_SPLITS among a set's splits."""
+    return next((name for name in VALIDATION_SPLITS if name in names), None)
 
 
 def index_split(folder: Path, split: str, known: Container[str] | None = None) -> SplitIndex:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -35,7 +34,7 @@ from pipeline.training.feed import ClipFeed, prefetch
 from pipeline.training.gan_preview import GanPreview
 from pipeline.training.history import write_csv
 from pipeline.training.noise import DRAW_STREAM, derive_seed
-from pipeline.training.stopping import StopRequest
+from pipeline.training.stopping import StopRequest, explain_out_of_memory, how_to_go_on
 
 log = logging.getLogger("t2v")
 
@@ -116,7 +115,7 @@ def train_gan(
         for batch in prefetch(prepare, range(run.step, params.steps)):
             started = time.perf_counter()
             rng = torch.Generator().manual_seed(derive_seed(params.seed, run.step, DRAW_STREAM))
-            with _explain_out_of_memory(params, run.step):
+            with explain_out_of_memory(run.step, _how_to_use_less_memory(params)):
                 losses = run.game.step(batch.to(device), run.step, rng)
             _note(run, losses, params, checkpoints)
             run.ema.update(run.step)
@@ -130,10 +129,7 @@ def train_gan(
             if _is_due(run.step, params.checkpoint_every, params) or stop.asked:
                 checkpoints.save(run.step, run.state_dict())
             if stop.asked and run.step < params.steps:
-                raise KeyboardInterrupt(
-                    f"stopped after step {run.step} of {params.steps}, saved in {checkpoints.folder}; "
-                    "run the same command again to go on"
-                )
+                raise KeyboardInterrupt(how_to_go_on(run.step, params.steps, checkpoints.folder))
     weights = {name: tensor.detach().cpu() for name, tensor in run.ema.network.state_dict().items()}
     return GanResult(weights, run.history, run.step, run.step * params.batch_size, run.seconds)
 
@@ -191,14 +187,8 @@ def _is_due(step: int, every: int, params: TrainGanParams) -> bool:
     return step % every == 0 or step == params.steps
 
 
-@contextmanager
-def _explain_out_of_memory(params: TrainGanParams, step: int) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise ValueError(
-            f"out of memory at step {step}: lower train_gan.batch_size={params.batch_size}, resolution="
-            f"{params.resolution}, frames={params.frames} or base_dim={params.base_dim}; the last checkpoint is kept"
-        ) from None
+def _how_to_use_less_memory(params: TrainGanParams) -> str:
+    return (
+        f"lower train_gan.batch_size={params.batch_size}, resolution={params.resolution}, frames={params.frames} "
+        f"or base_dim={params.base_dim}"
+    )

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.clips import encode_gif
 from pipeline.gan.generator import VideoGenerator
-from pipeline.render import clip_grid, contact_sheet, write_image
-from pipeline.tensors import to_frames
 from pipeline.text import CaptionTable
+from pipeline.training.preview import write_samples
 
 
 @dataclass(frozen=True)
@@ -25,14 +23,8 @@ class GanPreview:
     folder: Path
 
     def write(self, network: VideoGenerator, texts: CaptionTable | None, step: int) -> Path:
-        """latest.gif (all prompts), step-….png (a row of frames for the first ones) and prompts.txt."""
+        """Sample, and leave `write_samples`' files in `folder`."""
         text = texts.batch(self.prompts) if texts is not None else None
         with torch.no_grad():
-            clips = to_frames(network.sample(text, self.prompts, range(len(self.prompts))))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_image(self.folder / f"step-{step:06d}.png", contact_sheet(list(clips[: 2 * self.columns])))
-        (self.folder / "prompts.txt").write_text("\n".join(self.prompts) + "\n", encoding="utf-8")
-        partial = self.folder / "latest.gif.partial"
-        partial.write_bytes(encode_gif(clip_grid(clips, self.columns), self.fps))
-        partial.replace(self.folder / "latest.gif")
-        return self.folder / "latest.gif"
+            video = network.sample(text, self.prompts, range(len(self.prompts)))
+        return write_samples(self.folder, step, video, self.prompts, columns=self.columns, fps=self.fps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,13 +13,19 @@ from pipeline.gan.generator import VideoGenerator
 from pipeline.gan.words import PooledText
 from pipeline.models import ModelCard, save_model, vocabulary_of
 from pipeline.params import TrainGanParams
-from pipeline.process import write_json
+from pipeline.process import whole_folder, write_json
 from pipeline.text import CaptionTable, EncoderInfo
-from pipeline.training.clip_store import ClipShape, SplitIndex, index_split, open_clips
+from pipeline.training.clip_store import (
+    ClipShape,
+    SplitIndex,
+    index_split,
+    open_clips,
+    split_names,
+    validation_split,
+)
 from pipeline.training.feed import ClipFeed
 from pipeline.training.gan_loop import GanResult, write_losses
 from pipeline.training.gan_preview import GanPreview
-from pipeline.training.setup import VALIDATION_SPLITS, split_names
 
 log = logging.getLogger("t2v")
 
@@ -35,16 +40,11 @@ def open_gan_feed(folder: Path, params: TrainGanParams, texts: CaptionTable | No
     return ClipFeed(clips, batch_size=params.batch_size, seed=params.seed)
 
 
-def train_captions(index: SplitIndex) -> list[str]:
-    """The distinct captions, sorted."""
-    return sorted({caption for offered in index.captions for caption in offered})
-
-
 def start_gan(
     params: TrainGanParams, index: SplitIndex, texts: CaptionTable | None
 ) -> tuple[VideoGenerator, Discriminator]:
     """Both networks as `params.seed` starts them; they know the train captions' words, or their vectors' statistics."""
-    captions = train_captions(index)
+    captions = index.distinct_captions()
     width = None if texts is None else texts.info.width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
@@ -59,16 +59,10 @@ def start_gan(
 
 def open_gan_preview(folder: Path, params: TrainGanParams, texts: CaptionTable | None, out: Path) -> GanPreview:
     """num_sample_rows squared prompts of the validation split, distinct as far as it has as many."""
-    split = next((name for name in VALIDATION_SPLITS if name in split_names(folder)), "train")
+    split = validation_split(split_names(folder)) or "train"
     index = index_split(folder, split, None if texts is None else texts.index)
-    distinct = list(dict.fromkeys(captions[0] for captions in index.captions))
-    prompts = [distinct[place % len(distinct)] for place in range(params.num_sample_rows**2)]
-    return GanPreview(prompts, params.num_sample_rows, _fps(index, params), out)
-
-
-def _fps(index: SplitIndex, params: TrainGanParams) -> float:
-    """Of clips of `params.frames` frames that last as long as the set's."""
-    return index.fps * params.frames / index.n_frames
+    rows = params.num_sample_rows
+    return GanPreview(index.prompts(rows**2), rows, index.playback_fps(params.frames), out)
 
 
 def write_gan_outputs(
@@ -91,21 +85,18 @@ def write_gan_outputs(
         frames=params.frames,
         resolution=params.resolution,
         channels=params.channels,
-        fps=_fps(index, params),
+        fps=index.playback_fps(params.frames),
         text=None if text is None else asdict(text),
         params={"train_gan": params.model_dump(mode="json")},
         steps=result.steps,
         seed=params.seed,
         git_revision=None,  # equal runs at two commits are equal bytes; dvc.lock knows the code
         clips_seen=result.clips_seen,
-        vocabulary=vocabulary_of(train_captions(index)),
+        vocabulary=vocabulary_of(index.distinct_captions()),
         metrics=learnt,
     )
-    partial = model.with_name(model.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save_model(partial, card, result.weights)
-    shutil.rmtree(model, ignore_errors=True)
-    partial.rename(model)
+    with whole_folder(model) as partial:
+        save_model(partial, card, result.weights)
     write_losses(plots / "loss.csv", result.history)
     machine = {
         "seconds": round(result.seconds, 1),

@@ -31,7 +31,7 @@ from pipeline.training.optimizers import lr_share
 from pipeline.training.precision import autocast, choose_dtype, tune_backends
 from pipeline.training.preview import Preview
 from pipeline.training.run import Run, TrainResult
-from pipeline.training.stopping import StopRequest, explain_out_of_memory
+from pipeline.training.stopping import StopRequest, explain_out_of_memory, how_to_go_on
 from pipeline.training.validation import Validation
 
 log = logging.getLogger("t2v")
@@ -68,6 +68,7 @@ def train(
     forward = partial(_loss, model, diffusion, partial(autocast, team.device, dtype), params.seed)
     look = partial(_look, run, diffusion, team, partial(autocast, team.device, dtype), validation, preview, live_folder)
     prepare = preparer(feed, texts, diffusion, shares, positions, team.device)
+    advice = _how_to_use_less_memory(params)
     fetch_every = 1 if team.device.type == "cpu" else STEPS_PER_FETCH
 
     with ExitStack() as stack:
@@ -76,7 +77,7 @@ def train(
         bar = stack.enter_context(_progress_bar(run.step, params.steps, team))
         steps = run.timed(prefetch(prepare, range(run.step, params.steps)))
         for micro_batches in steps:
-            with explain_out_of_memory(params, run.step), _explain_lost_peer(run, checkpoints, team):
+            with explain_out_of_memory(run.step, advice), _explain_lost_peer(run, checkpoints, team):
                 loss = _accumulate(bound, forward, micro_batches, run.step, team.device)
                 grad_norm = run.optimizers.step(run.step)
                 run.ema.update(run.step)
@@ -95,12 +96,12 @@ def train(
                 f"loss {run.history.steps[-1].loss:.4f}, {_speed(bar, params):.0f} clips/s", refresh=False
             )
             if team.is_first:
-                with explain_out_of_memory(params, run.step):
+                with explain_out_of_memory(run.step, advice):
                     look(params, validates=validates, samples=samples)
                 if saves or stops:
                     checkpoints.save(run.step, run.state_dict())
             if stops and run.step < params.steps:
-                raise KeyboardInterrupt(_how_to_go_on(run, params, checkpoints))
+                raise KeyboardInterrupt(how_to_go_on(run.step, params.steps, checkpoints.folder))
     return run.result(params, team, dtype)
 
 
@@ -224,8 +225,8 @@ def _speed(bar: tqdm, params: TrainParams) -> float:
     return (bar.n - bar.initial) * params.batch_size / elapsed if elapsed else 0.0
 
 
-def _how_to_go_on(run: Run, params: TrainParams, checkpoints: Checkpoints) -> str:
+def _how_to_use_less_memory(params: TrainParams) -> str:
     return (
-        f"stopped after step {run.step} of {params.steps}, saved in {checkpoints.folder}; "
-        "run the same command again to go on"
+        f"raise train.accumulate={params.accumulate} (a micro-batch is now {params.batch_size // params.accumulate} "
+        "clips over all processes), or lower train.batch_size, train.resolution, train.frames or unet.dim"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 
 from pipeline.models import ModelCard, save_model, vocabulary_of
 from pipeline.params import TrainParams
-from pipeline.process import write_json
+from pipeline.process import whole_folder, write_json
 from pipeline.text import EncoderInfo
 from pipeline.training.feed import ClipFeed
 from pipeline.training.run import TrainResult
@@ -52,14 +51,11 @@ def write_outputs(
         seed=params.seed,
         git_revision=None,  # equal runs at two commits are equal bytes; dvc.lock knows the code
         clips_seen=result.clips_seen,
-        vocabulary=vocabulary_of([caption for offered in feed.clips.index.captions for caption in offered]),
+        vocabulary=vocabulary_of(feed.clips.index.distinct_captions()),
         metrics=learnt,
     )
-    partial = model.with_name(model.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save_model(partial, card, result.weights)
-    shutil.rmtree(model, ignore_errors=True)
-    partial.rename(model)
+    with whole_folder(model) as partial:
+        save_model(partial, card, result.weights)
     result.history.write(plots)
     machine = {
         "device": result.device,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.clips import encode_gif
 from pipeline.diffusion import Diffusion
@@ -31,7 +31,7 @@ class Preview:
     folder: Path
 
     def write(self, network: nn.Module, diffusion: Diffusion, device: torch.device, step: int) -> Path:
-        """latest.gif (all prompts), step-….png (a row of frames for the first prompts) and prompts.txt."""
+        """Sample, and leave `write_samples`' files in `folder`."""
         video = sample_video(
             network,
             diffusion,
@@ -41,11 +41,24 @@ class Preview:
             shape=self.shape,
             device=device,
         )
-        clips = to_frames(video)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_image(self.folder / f"step-{step:06d}.png", contact_sheet(list(clips[: 2 * self.columns])))
-        (self.folder / "prompts.txt").write_text("\n".join(self.prompts) + "\n", encoding="utf-8")
-        partial = self.folder / "latest.gif.partial"
-        partial.write_bytes(encode_gif(clip_grid(clips, self.columns), self.fps))
-        partial.replace(self.folder / "latest.gif")
-        return self.folder / "latest.gif"
+        return write_samples(self.folder, step, video, self.prompts, columns=self.columns, fps=self.fps)
+
+
+def write_samples(
+    folder: Path,
+    step: int,
+    video: Tensor,  # (B, C, F, H, W) in [-1, 1], one for each prompt
+    prompts: Sequence[str],
+    *,
+    columns: int,
+    fps: float,
+) -> Path:
+    """latest.gif (all samples), step-….png (a row of frames for the first ones) and prompts.txt; returns the GIF."""
+    clips = to_frames(video)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_image(folder / f"step-{step:06d}.png", contact_sheet(list(clips[: 2 * columns])))
+    (folder / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
+    partial = folder / "latest.gif.partial"
+    partial.write_bytes(encode_gif(clip_grid(clips, columns), fps))
+    partial.replace(folder / "latest.gif")
+    return folder / "latest.gif"

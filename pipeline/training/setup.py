@@ -6,14 +6,21 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from pipeline.params import SamplingParams, TrainParams, UnetParams
-from pipeline.shards import shard_paths
 from pipeline.text import CaptionTable
-from pipeline.training.clip_store import ClipShape, SplitIndex, decode_block, index_split, open_clips
+from pipeline.training.clip_store import (
+    VALIDATION_SPLITS,
+    ClipShape,
+    SplitIndex,
+    decode_block,
+    index_split,
+    open_clips,
+    split_names,
+    validation_split,
+)
 from pipeline.training.feed import ClipFeed
 from pipeline.training.preview import Preview
 from pipeline.training.validation import MAX_CLIPS, Validation
@@ -21,7 +28,6 @@ from pipeline.unet.unet3d import UNet3D, build_unet
 
 log = logging.getLogger("t2v")
 
-VALIDATION_SPLITS = ("val", "validate", "test")  # the first one that a set has
 STD_MIN = 1e-3  # of a caption dimension that hardly varies
 
 
@@ -59,8 +65,7 @@ def start_network(unet: UnetParams, params: TrainParams, texts: CaptionTable | N
             text_width=None if texts is None else texts.info.width,
         )
     if texts is not None:
-        captions = sorted({caption for offered in index.captions for caption in offered})
-        network.set_text_statistics(*text_statistics(texts, captions))
+        network.set_text_statistics(*text_statistics(texts, index.distinct_captions()))
     return network
 
 
@@ -89,16 +94,9 @@ class _Moments:
         return mean.float(), (square - mean.square()).clamp(min=0.0).sqrt().float().clamp(min=STD_MIN)
 
 
-def split_names(folder: Path) -> set[str]:
-    names: set[str] = set()
-    for path in shard_paths(folder):
-        names |= set(pq.read_table(path, columns=["split"])["split"].unique().to_pylist())
-    return names
-
-
 def open_validation(folder: Path, params: TrainParams, texts: CaptionTable | None) -> Validation | None:
     """Up to MAX_CLIPS clips of the validation split; None, with a log line, where the set has none."""
-    split = next((name for name in VALIDATION_SPLITS if name in split_names(folder)), None)
+    split = validation_split(split_names(folder))
     if split is None:
         log.info("%s has no split of %s: no validation loss", folder, ", ".join(VALIDATION_SPLITS))
         return None
@@ -115,22 +113,10 @@ def open_preview(
 ) -> Preview:
     """num_sample_rows squared prompts, half of them of held-out combinations where the set has such."""
     names, count = split_names(folder), params.num_sample_rows**2
-    seen = next((name for name in VALIDATION_SPLITS if name in names), "train")
     known = None if texts is None else texts.index
-    unseen = _prompts(folder, "held_out", count // 2, known) if "held_out" in names else []
-    prompts = _prompts(folder, seen, count - len(unseen), known) + unseen
+    unseen = index_split(folder, "held_out", known).prompts(count // 2) if "held_out" in names else []
+    seen = index_split(folder, validation_split(names) or "train", known).prompts(count - len(unseen))
+    prompts = seen + unseen
     shape = (params.channels, params.frames, params.resolution, params.resolution)
     text = None if texts is None else texts.batch(prompts)
     return Preview(prompts, text, params.num_sample_rows, shape, fps, sampling, out)
-
-
-def _prompts(folder: Path, split: str, count: int, known: dict[str, int] | None) -> list[str]:
-    """`count` first captions, distinct as far as the split has as many, repeated beyond."""
-    index = index_split(folder, split, known)
-    distinct = list(dict.fromkeys(captions[0] for captions in index.captions))
-    return [distinct[place % len(distinct)] for place in range(count)]
-
-
-def playback_fps(index: SplitIndex, params: TrainParams) -> float:
-    """Frames per second of clips of `params.frames` frames that last as long as the set's."""
-    return index.fps * params.frames / index.n_frames

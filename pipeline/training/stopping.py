@@ -6,12 +6,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-
-from pipeline.params import TrainParams
 
 
 class StopRequest:
@@ -38,15 +37,16 @@ class StopRequest:
 
 
 @contextmanager
-def explain_out_of_memory(params: TrainParams, step: int) -> Iterator[None]:
-    """Turn torch's out-of-memory errors, of a GPU or of the CPU, into a ValueError that says what to lower."""
+def explain_out_of_memory(step: int, advice: str) -> Iterator[None]:
+    """Turn torch's out-of-memory errors, of a GPU or of the CPU, into a ValueError that says what to change."""
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        raise ValueError(
-            f"out of memory at step {step}: raise train.accumulate={params.accumulate} (a micro-batch is now "
-            f"{params.batch_size // params.accumulate} clips over all processes), or lower train.batch_size, "
-            "train.resolution, train.frames or unet.dim; the last checkpoint is kept"
-        ) from None
+        raise ValueError(f"out of memory at step {step}: {advice}; the last checkpoint is kept") from None
+
+
+def how_to_go_on(step: int, steps: int, folder: Path) -> str:
+    """What a run that stopped early, its state saved in `folder`, tells its user."""
+    return f"stopped after step {step} of {steps}, saved in {folder}; run the same command again to go on"

@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline.params import TranscodeParams
-from pipeline.process import write_json
+from pipeline.process import whole_folder, write_json
 from pipeline.shards import Row, write_set, write_shard
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.msrvtt import CaptionSet
@@ -178,18 +178,14 @@ class Transcoding:
 
     def _publish(self, out: Path, counts: dict[str, int]) -> None:
         params = self.params
-        partial = out.with_name(out.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for index in range(len(self.shards)):
-            shutil.copyfile(self._shard(index), partial / self._shard(index).name)
-        shutil.copyfile(self.scratch / "rejected.csv", partial / "rejected.csv")
         rule = self.captions.split_rule if params.split == "official" else params.split
         about = {"set": "msrvtt", "counts": counts, "split_rule": rule}
         shown = params.model_dump(mode="json", include={"resolution", "frames", "fps", "span", "duration_s", "fit"})
-        write_set(partial, about | shown)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
+        with whole_folder(out) as partial:
+            for index in range(len(self.shards)):
+                shutil.copyfile(self._shard(index), partial / self._shard(index).name)
+            shutil.copyfile(self.scratch / "rejected.csv", partial / "rejected.csv")
+            write_set(partial, about | shown)
 
     def _shard(self, index: int) -> Path:
         return self.scratch / f"shard-{index:05d}.parquet"
