@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,23 @@ from pipeline.text import CaptionTable
 EVALUATIONS = (4, 6, 8, 10, 20, 50, 250)
 
 
-def sampler_curve(folder: Path, judge_folder: Path, params: Params, *, prompts: int, device: torch.device) -> list[Any]:
+def sampler_curve(
+    root: Path,  # with data/ and models/
+    params: Params,
+    *,
+    prompts: int,
+    device: torch.device,
+    evaluations: Sequence[int] = EVALUATIONS,
+) -> list[dict[str, Any]]:
     """A row per sampler and number of evaluations: the share of clips with every attribute right (seen prompts)."""
-    model, judge = load_model(folder, device), load_judge(judge_folder, device)
+    model, judge = load_model(root / "models/unet", device), load_judge(root / "models/judge", device)
     card = model.card
-    table = CaptionTable.read(Path("data/embeddings") / f"{card.dataset}.parquet")
-    asked = load_prompts(Path("data/shards") / card.dataset, card, count=prompts, seed=params.evaluate.seed)[0]
+    table = CaptionTable.read(root / "data/embeddings" / f"{card.dataset}.parquet")
+    asked = load_prompts(root / "data/shards" / card.dataset, card, count=prompts, seed=params.evaluate.seed)[0]
     rows = []
     for sampler in SAMPLERS:
-        for evaluations in EVALUATIONS:
-            steps = (evaluations + 1) // 2 if sampler == "heun" else evaluations  # heun asks twice a step, but the last
+        for count in evaluations:
+            steps = (count + 1) // 2 if sampler == "heun" else count  # heun asks twice a step, but the last
             sampling = params.sampling.model_copy(update={"sampler": sampler, "num_inference_steps": steps})
             made = sample_prompts(
                 model, table, asked, batch_size=params.evaluate.batch_size, sampling=sampling, desc=f"{sampler} {steps}"
@@ -37,10 +45,10 @@ def sampler_curve(folder: Path, judge_folder: Path, params: Params, *, prompts: 
             rows.append(
                 {
                     "sampler": sampler,
-                    "evaluations": evaluations,
+                    "evaluations": count,
                     "joint": share.right / share.clips,
                     "seconds_per_clip": made.seconds_per_clip,
                 }
             )
-            print(f"{sampler:9} {evaluations:4} evaluations: {share.right / share.clips:.3f} joint")
+            print(f"{sampler:9} {count:4} evaluations: {share.right / share.clips:.3f} joint")
     return rows

@@ -1,7 +1,7 @@
 """The U-Net's speed, side by side: `python -m bench.unet [--peer] [--json FILE] [--device cuda] [--profile]`.
 
 Training steps (forward, backward, optimizer) of the seed network, of the fast one widened to its parameters, and with
---peer of the video-diffusion-pytorch package; in one run, in turn, by the median. `--curve models/unet`: see curve.py.
+--peer of the video-diffusion-pytorch package; in one run, in turn, by the median. `--curve .`: see curve.py.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ import torch
 
 from bench.contestants import Contestant, VideoSize, count_flops, our_contestant, peer_contestant, widen
 from bench.curve import sampler_curve
+from bench.facts import add_facts, machine_facts
 from bench.stopwatch import Timing, alternate
-from pipeline.params import Params, UnetParams, load_params
-from pipeline.preset import read_preset
-from pipeline.process import write_json
+from pipeline.params import Params, UnetParams, load_params, parse_params
+from pipeline.preset import merge, read_preset
+from pipeline.process import run_stage
 from pipeline.training.precision import choose_dtype, tune_backends
 
-CPU_BATCH = 8  # of the fast network against the seed: a quarter of the train section's, for the seed network's memory
+PEER_SIZE = {"cpu": VideoSize(2, 8, 32), "cuda": VideoSize(16, 16, 64)}
+FAST_BATCH = {"cpu": 8, "cuda": 64}  # of the fast network against the seed; the seed's memory sets it
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}  # dense bf16, of the vendor's data sheets
 
 
 def main() -> None:
     args = build_parser().parse_args()
     device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device here; leave it out to measure the CPU")
     tune_backends(device)
-    params = load_params()
+    params = fast_params(device)
     seed = UnetParams.model_validate({**params.unet.model_dump(), **read_preset("seed")["unet"]})
     found = describe_machine(device)
     print("  ".join(f"{key}: {value}" for key, value in found.items()))
-    size = VideoSize(args.batch_size, args.frames, args.resolution)
+    usual = PEER_SIZE[device.type]
+    size = VideoSize(args.batch_size or usual.batch, args.frames or usual.frames, args.resolution or usual.resolution)
     found["same_network"] = compare_with_peer(seed, size, device, args)
     if args.peer:
         found |= ratios_to_peer(found["same_network"], device)
@@ -46,11 +51,17 @@ def main() -> None:
     if args.device == "cuda":
         found["bf16_relative_error"] = bf16_error(seed, device)
     if args.curve is not None:
-        found["curve"] = sampler_curve(
-            args.curve, args.curve.parent / "judge", params, prompts=args.prompts, device=device
-        )
+        found["curve"] = sampler_curve(args.curve, params, prompts=args.prompts, device=device)
     if args.json is not None:
-        write_json(args.json, found)
+        add_facts(args.json, found)
+
+
+def fast_params(device: torch.device) -> Params:
+    """The committed params; on a GPU with presets/gpu.yaml over them."""
+    tree = load_params().model_dump(mode="json")
+    if device.type == "cuda":
+        merge(tree, read_preset("gpu"))
+    return parse_params(tree)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,23 +70,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--profile", action="store_true", help="print what each network spends its time on")
-    parser.add_argument("--curve", type=Path, metavar="MODEL", help="sampler curve of a trained model folder")
+    parser.add_argument("--curve", type=Path, metavar="ROOT", help="sampler curve of the model below this folder")
     parser.add_argument("--prompts", type=int, default=96, help="of the curve")
-    parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--resolution", type=int, default=32, help="px, of the comparison with the peer")
+    parser.add_argument("--batch-size", type=int, help="default: 2, on a GPU 16")
+    parser.add_argument("--frames", type=int, help="of the comparison with the peer; default: 8, on a GPU 16")
+    parser.add_argument("--resolution", type=int, help="px, of the same; default: 32, on a GPU 64")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-fast", action="store_true", help="leave out the fast network")
     return parser
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    return machine_facts(device) | {
         "threads": torch.get_num_threads(),
         "dtype": "fp32 unless a name says otherwise",
         "auto_dtype": str(choose_dtype("auto", device)).removeprefix("torch."),
-        "torch": torch.__version__,
     }
 
 
@@ -95,7 +104,10 @@ def compare_with_peer(seed: UnetParams, size: VideoSize, device: torch.device, a
 
 
 def ratios_to_peer(rows: dict[str, dict[str, Any]], device: torch.device) -> dict[str, float]:
-    """`ratio_to_peer`: each as its own trainer runs it here, ours by `precision: auto`, the peer's in fp32."""
+    """`ratio_to_peer`: each as its own trainer runs it here, ours by `precision: auto`, the peer's in fp32.
+
+    On a GPU also `seed_ratio_to_peer`: the fastest of either.
+    """
     peers, alike = rows["peer fp32"], rows["seed fp32"]
     ours = alike if choose_dtype("auto", device) is torch.float32 else rows["seed bf16"]
     ratios = {
@@ -104,22 +116,27 @@ def ratios_to_peer(rows: dict[str, dict[str, Any]], device: torch.device) -> dic
         "ratio_to_peer_fp32": peers["wall_s"] / alike["wall_s"],
         "ratio_to_peer_fp32_cpu_time": peers["cpu_s"] / alike["cpu_s"],
     }
+    if device.type == "cuda":
+        best = {who: min(row["wall_s"] for name, row in rows.items() if who in name) for who in ("peer", "seed")}
+        ratios["seed_ratio_to_peer"] = best["peer"] / best["seed"]
     print("  ".join(f"{key} {value:.2f}" for key, value in ratios.items()))
     return ratios
 
 
 def compare_fast(params: Params, seed: UnetParams, device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
     """The fast network at the seed network's parameters, on clips of the train section's size, both as trained here."""
-    batch = CPU_BATCH if device.type == "cpu" else args.batch_size
-    size = VideoSize(batch, params.train.frames, params.train.resolution)
+    size = VideoSize(args.batch_size or FAST_BATCH[device.type], params.train.frames, params.train.resolution)
     dtype = choose_dtype("auto", device)
     seeds = our_contestant(seed, size, device, dtype=dtype)
     wide = widen(params.unet, seeds.parameters, size)
-    rows = race({"seed": seeds, f"fast, dim {wide.dim}": our_contestant(wide, size, device, dtype=dtype)}, device, args)
-    old, fast = rows.values()
+    cases = {"seed": seeds, f"fast, dim {wide.dim}": our_contestant(wide, size, device, dtype=dtype)}
+    if device.type == "cuda":
+        cases["fast compiled"] = our_contestant(wide, size, device, dtype=dtype, compiled=True)
+    rows = race(cases, device, args)
+    old, fast = rows["seed"], max(rows.values(), key=lambda row: row["clips_per_s"])
     ratio = fast["clips_per_s"] / old["clips_per_s"]
     print(f"ratio_fast_to_seed {ratio:.1f} (by CPU time {old['cpu_s'] / fast['cpu_s']:.1f})")
-    return {"fast_against_seed": rows, "ratio_fast_to_seed": ratio}
+    return {"fast_against_seed": rows, "ratio_fast_to_seed": ratio, "fast_clips_per_s": fast["clips_per_s"]}
 
 
 def race(cases: dict[str, Contestant], device: torch.device, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -168,8 +185,10 @@ def bf16_error(seed: UnetParams, device: torch.device) -> float:
     size = VideoSize(2, 8, 32)
     exact = our_contestant(seed, size, torch.device("cpu")).predict()
     rough = our_contestant(seed, size, device, dtype=torch.bfloat16).predict()
+    if not rough.isfinite().all():
+        raise ValueError("the network's answer in bf16 is not finite")
     return float((rough.float().cpu() - exact).norm() / exact.norm())
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

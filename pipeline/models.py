@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -124,12 +124,6 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> VideoM
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: weights do not fit the card: {reason}; train again") from None
     return VideoModel(card, network.eval().requires_grad_(False).to(device), torch.device(device))
-
-
-def read_weights_card(path: Path) -> dict[str, Any]:
-    """The card that travels inside a weights file, for one that lost its folder."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {})["card"])
 
 
 def build_network(card: ModelCard) -> nn.Module:

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
@@ -155,9 +154,3 @@ class Conditioning(nn.Module):
         for projection, part in zip(self.projections[1:], parts[1:], strict=True):
             total = total + projection(part)
         return total + self.mix(total)
-
-
-def standardise(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (D,) of vectors (N, D), the latter kept away from zero."""
-    std, mean = torch.std_mean(vectors.float(), dim=0)
-    return mean, F.relu(std - 1e-3) + 1e-3
