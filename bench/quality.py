@@ -67,13 +67,14 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "train":
             command.add_argument("--preset", default="gpu")
             command.add_argument("--dataset", choices=["shapes", "moving_mnist"], default="shapes")
+            command.add_argument("-S", dest="set", metavar="SECTION.KEY=VALUE", action="append", default=[])
             command.add_argument("--minutes", type=float, default=8.0, help="of training, in this call")
     return parser
 
 
 def train_command(args: argparse.Namespace) -> None:
     if not (args.out / "params.yaml").is_file():
-        write_params(args.out, args.preset, args.dataset)
+        write_params(args.out, args.preset, [f"dataset={args.dataset}", *args.set])
     params = load_params(args.out / "params.yaml")
     make_data(args.out, params.dataset)
     train_for(args.out, 60.0 * args.minutes)
@@ -110,11 +111,16 @@ def export_command(args: argparse.Namespace) -> None:
     print("\n".join(f"{path}  {path.stat().st_size / 2**20:.1f} MiB" for path in parts))
 
 
-def write_params(out: Path, preset: str, dataset: str) -> None:
-    """The committed params with a preset over them, in the run's own folder."""
+def write_params(out: Path, preset: str, changes: Sequence[str]) -> None:
+    """The committed params with a preset and some `section.key=value` over them, in the run's own folder."""
     tree = load_params(ROOT / "params.yaml").model_dump(mode="json")
     merge(tree, read_preset(preset, ROOT / "presets"))
-    tree["dataset"] = dataset
+    for change in changes:
+        key, _, text = change.partition("=")
+        overlay: Any = yaml.safe_load(text)
+        for part in reversed(key.split(".")):
+            overlay = {part: overlay}
+        merge(tree, overlay)
     parse_params(tree)
     out.mkdir(parents=True, exist_ok=True)
     (out / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")

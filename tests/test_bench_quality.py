@@ -57,6 +57,15 @@ def test_a_run_is_stopped_and_goes_on_and_each_checkpoint_is_measured_once(
     assert found["quality"]
 
 
+def test_params_are_the_preset_with_changes(tmp_path: Path) -> None:
+    quality.write_params(tmp_path, "gpu", ["dataset=moving_mnist", "moving_mnist.objects=[2]", "train.lr=1.0e-4"])
+    params = quality.load_params(tmp_path / "params.yaml")
+    assert (params.dataset, params.moving_mnist.objects, params.train.lr) == ("moving_mnist", (2,), 1.0e-4)
+    assert params.train.resolution == 64
+    with pytest.raises(ValueError, match=r"train\.lrr"):
+        quality.write_params(tmp_path, "gpu", ["train.lrr=1"])
+
+
 def test_the_first_snapshot_at_the_bar_gives_the_minutes() -> None:
     rows: list[dict[str, Any]] = [{"seconds": 60.0 * n, "joint": share} for n, share in ((1, 0.5), (2, 0.95), (3, 0.9))]
     assert quality.minutes_to(0.95, rows) == 2.0
