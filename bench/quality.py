@@ -80,9 +80,11 @@ def train_command(args: argparse.Namespace) -> None:
     train_for(args.out, 60.0 * args.minutes)
     rows = measure_checkpoints(args.out, params, args.prompts, find_device(args.device))
     facts: dict[str, Any] = {"minutes_to_95_joint": minutes_to(BAR, rows), "quality": rows}
-    if (args.out / "models/unet/model.json").is_file():
+    done = (args.out / "models/unet/model.json").is_file()
+    if done:
         facts["final"] = measure_model(args.out, params, args.prompts, find_device(args.device))
     report(args, params, facts)
+    print(f"{args.out}: {'done' if done else 'stopped on the way; run the same command again to go on'}")
 
 
 def curve_command(args: argparse.Namespace) -> None:
