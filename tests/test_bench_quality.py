@@ -72,9 +72,7 @@ def test_the_first_snapshot_at_the_bar_gives_the_minutes() -> None:
     assert quality.minutes_to(0.96, rows) is None
 
 
-def test_exported_weights_are_half_as_large_join_again_and_draw_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exported_weights_are_half_as_large_and_join_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "unet"
     write_toy_model(model)
     monkeypatch.setattr(quality, "PART_BYTES", 30_000)
