@@ -32,7 +32,8 @@ def sampler_curve(
     model, judge = load_model(root / "models/unet", device), load_judge(root / "models/judge", device)
     card = model.card
     table = CaptionTable.read(root / "data/embeddings" / f"{card.dataset}.parquet")
-    asked = load_prompts(root / "data/shards" / card.dataset, card, count=prompts, seed=params.evaluate.seed)[0]
+    folder, seed = root / "data/shards" / card.dataset, params.evaluate.seed
+    asked = load_prompts(folder, card, count=prompts, seed=seed, known=table.index)[0]
     rows = []
     for sampler in SAMPLERS:
         for count in evaluations:

@@ -97,7 +97,8 @@ def curve_command(args: argparse.Namespace) -> None:
         ],
     }
     model, judge = load_model(args.out / "models/unet", device), load_judge(args.out / "models/judge", device)
-    table, asked = read_table(args.out, params), seen_prompts(args.out, model.card, params, args.prompts)
+    table = read_table(args.out, params)
+    asked = read_prompts(args.out, model.card, params, args.prompts, table)[0]
     found = {
         name: [
             {**_changed(sampling, params.sampling), **_flat(joint(model, judge, table, asked, sampling))}
@@ -182,7 +183,7 @@ def measure_checkpoints(out: Path, params: Params, prompts: int, device: torch.d
     rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     judge, table = load_judge(out / "models/judge", device), read_table(out, params)
     for model, seconds in trained_models(out, params, table, device, known={row["steps"] for row in rows}):
-        asked = seen_prompts(out, model.card, params, prompts)
+        asked = read_prompts(out, model.card, params, prompts, table)[0]
         share = joint(model, judge, table, asked, params.sampling)
         rows.append({"steps": model.card.steps, "seconds": seconds, **_flat(share)})
         print(f"step {model.card.steps}: {share.value:.3f} joint after {seconds:.0f} s", flush=True)
@@ -231,7 +232,7 @@ def measure_model(out: Path, params: Params, prompts: int, device: torch.device)
     """Joint accuracy of the finished model on each kind of prompt."""
     model, judge = load_model(out / "models/unet", device), load_judge(out / "models/judge", device)
     table = read_table(out, params)
-    kinds = load_prompts(out / "data/shards" / params.dataset, model.card, count=prompts, seed=params.evaluate.seed)
+    kinds = read_prompts(out, model.card, params, prompts, table)
     return {asked.kind: _flat(joint(model, judge, table, asked, params.sampling)) for asked in kinds}
 
 
@@ -240,8 +241,10 @@ def joint(model: VideoModel, judge: Judge, table: CaptionTable, asked: PromptSet
     return attribute_shares(mark_clips(judge, read_clips(judge, made.frames), asked.attributes))["joint"]
 
 
-def seen_prompts(out: Path, card: ModelCard, params: Params, count: int) -> PromptSet:
-    return load_prompts(out / "data/shards" / card.dataset, card, count=count, seed=params.evaluate.seed)[0]
+def read_prompts(out: Path, card: ModelCard, params: Params, count: int, table: CaptionTable) -> list[PromptSet]:
+    """Of each kind, the seen ones first."""
+    folder = out / "data/shards" / card.dataset
+    return load_prompts(folder, card, count=count, seed=params.evaluate.seed, known=table.index)
 
 
 def read_table(out: Path, params: Params) -> CaptionTable:

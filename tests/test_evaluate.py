@@ -167,6 +167,18 @@ def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Pat
     json.dumps(result.rounded_metrics(), allow_nan=False)
 
 
+def test_only_captions_that_have_vectors_are_asked(shards: Path) -> None:
+    model = parrot(shards)
+    rows = list(read_rows(shards, "val", limit=3))
+    known = {rows[0].captions[1], *rows[2].captions}
+    asked = prompts.load_prompts(shards, model.card, count=3, seed=0, known=known)[0]
+    assert set(asked.captions) <= known
+    assert asked.keys[0] == rows[0].key
+    assert rows[1].key not in asked.keys or known & set(rows[1].captions)
+    with pytest.raises(ValueError, match=r"raise embed\.max_tokens"):
+        prompts.load_prompts(shards, model.card, count=3, seed=0, known=set())
+
+
 def test_a_remembered_clip_is_its_captions_own_and_another_is_not() -> None:
     clips = np.random.default_rng(0).integers(256, size=(4, 2, 32, 32, 3), dtype=np.uint8)
     asked = PromptSet("trained", list("abcd"), [{}] * 4, list("abcd"), clips, 0)

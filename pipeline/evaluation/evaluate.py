@@ -77,7 +77,8 @@ def evaluate_model(
     started = time.perf_counter()
     check_fit(card, judge, table)
     result = Evaluation()
-    sets = load_prompts(shards, card, count=evaluate.prompts, seed=evaluate.seed)
+    known = None if table is None else table.index
+    sets = load_prompts(shards, card, count=evaluate.prompts, seed=evaluate.seed, known=known)
     answers = [_answer(model, judge, table, prompts, evaluate, sampling) for prompts in sets]
     if answers[0].marks:
         _judge_attributes(result, judge, answers, evaluate.seed)

@@ -19,6 +19,7 @@ from pipeline.evaluation.digit_clips import cut_out, find_strokes
 from pipeline.evaluation.digit_reader import DigitReader, train_digit_reader
 from pipeline.evaluation.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.evaluation.judge import Judge, JudgeCard
+from pipeline.evaluation.known_captions import keep_known
 from pipeline.evaluation.retrieval import recall_metrics, train_retrieval
 from pipeline.params import JudgeParams
 from pipeline.shards import LoadedSplit, load_rows, read_rows, read_set
@@ -47,11 +48,12 @@ def make_judge(shards: Path, table: Path, params: JudgeParams, device: torch.dev
     """The judge of the set in `shards`; `table` holds its captions' vectors, read for real video only."""
     description = read_set(shards)
     generated = description["set"] in CORRUPTIONS
-    train = _load(shards, "train", MEMORY_BYTES)
-    val = _load(shards, "val" if generated else "validate", MEMORY_BYTES // 4, VAL_CLIPS)
+    texts = None if generated else CaptionTable.read(table)
+    train = _load(shards, "train", MEMORY_BYTES, texts)
+    val = _load(shards, "val" if generated else "validate", MEMORY_BYTES // 4, texts, VAL_CLIPS)
     log.info("judge: %d train and %d val clips of %s", len(train), len(val), description["set"])
-    if not generated:
-        return Made(_judge_of_real_video(description, train, val, table, params, device), None, len(train), len(val))
+    if texts is not None:
+        return Made(_judge_of_real_video(description, train, val, texts, params, device), None, len(train), len(val))
     judge = _judge_of_generated(description, train, val, params, device)
     few = slice(0, LADDER_CLIPS)
     ladder = climb(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
@@ -79,11 +81,10 @@ def _judge_of_real_video(
     description: dict[str, Any],
     train: LoadedSplit,
     val: LoadedSplit,
-    table_path: Path,
+    table: CaptionTable,
     params: JudgeParams,
     device: torch.device,
 ) -> Judge:
-    table = CaptionTable.read(table_path)
     pooled = np.asarray(table.pooled, np.float32)
     retrieval = train_retrieval(train.frames, _rows_of(table, train.captions), pooled, params, device)
     mean, std = _scale(retrieval.features, train.frames, params, device)
@@ -114,12 +115,15 @@ def _digit_reader(train: LoadedSplit, params: JudgeParams, device: torch.device)
     return train_digit_reader(crops, digits, params, device)
 
 
-def _load(shards: Path, split: str, memory_bytes: int, limit: int | None = None) -> LoadedSplit:
-    """As many clips of a split as the memory allows, from its beginning."""
-    rows = read_rows(shards, split, limit)
+def _load(
+    shards: Path, split: str, memory_bytes: int, texts: CaptionTable | None, limit: int | None = None
+) -> LoadedSplit:
+    """As many clips of a split as the memory allows, from its beginning; those without a caption vector left out."""
+    rows = islice(keep_known(read_rows(shards, split), None if texts is None else texts.index), limit)
     first = next(rows, None)
     if first is None:
-        raise ValueError(f"{shards}: no clips in split {split!r}, which the judge needs; make more clips of this set")
+        how = "" if texts is None else " with a caption that could be embedded"
+        raise ValueError(f"{shards}: no clips{how} in split {split!r}, which the judge needs; make more of this set")
     room = max(2, memory_bytes // first.frames().nbytes)
     return load_rows([first, *islice(rows, room - 1)])
 
@@ -143,12 +147,8 @@ def _named_right(
 
 
 def _rows_of(table: CaptionTable, captions: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Rows of the table for each clip's captions. Raises ValueError where a clip has none in it."""
-    rows = [[table.index[caption] for caption in clip if caption in table.index] for clip in captions]
-    for clip, found in zip(captions, rows, strict=True):
-        if not found:
-            raise ValueError(f"no caption vector for {clip[0]!r}; run the embed stage again (dvc repro embed)")
-    return rows
+    """Rows of the table for each clip's captions."""
+    return [[table.index[caption] for caption in clip] for clip in captions]
 
 
 def _card(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from pipeline.evaluation.known_captions import keep_known
 from pipeline.models import ModelCard, VideoModel
 from pipeline.params import SamplingParams
 from pipeline.shards import Row, read_rows
@@ -59,18 +61,26 @@ class PromptSet:
         )
 
 
-def load_prompts(shards: Path, card: ModelCard, *, count: int, seed: int) -> list[PromptSet]:
-    """The first `count` clips of each kind's split; a kind with an empty split is left out."""
+def load_prompts(
+    shards: Path,
+    card: ModelCard,
+    *,
+    count: int,
+    seed: int,
+    known: Container[str] | None = None,  # captions that have vectors
+) -> list[PromptSet]:
+    """The first `count` clips of each kind's split that have a known caption; a kind without such is left out."""
     sets = []
     for kind, split in SPLIT_OF_KIND[card.dataset].items():
-        rows = list(read_rows(shards, split, limit=count))
+        rows = list(islice(keep_known(read_rows(shards, split), known), count))
         if len(rows) < count:
             log.info("%s: %d of the %d prompts asked for: the split %s holds no more", kind, len(rows), count, split)
         if rows:
             sets.append(_prompt_set(kind, rows, card, seed))
     if not sets:
         raise ValueError(
-            f"{shards}: no clip to judge {card.dataset} by: no validation split has clips; make more clips"
+            f"{shards}: no clip to judge {card.dataset} by: no validation split has clips with a caption that could be "
+            "embedded; make more clips, or raise embed.max_tokens"
         )
     return sets
 
