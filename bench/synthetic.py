@@ -1,14 +1,16 @@
-"""Clips a second of one core for the generated sets, GIF bytes included: `python -m bench.synthetic`.
+"""Clips a second of one core for the generated sets, GIF bytes included: `python -m bench.synthetic [--json FILE]`.
 
 Counted in the process's own CPU time, so a busy machine gives the same answer.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import time
+from pathlib import Path
 
 from pipeline.params import ShapesParams, load_params
+from pipeline.process import write_json
 from pipeline.synthetic.build import GeneratedSet
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import digits_set
@@ -40,13 +42,20 @@ def everything(params: ShapesParams) -> ShapesParams:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
     params = load_params()
     sets: dict[str, GeneratedSet] = {
         "shapes": shapes_set(params.shapes),
-        "shapes, richer": shapes_set(everything(params.shapes)),
+        "shapes_richer": shapes_set(everything(params.shapes)),
         "moving_mnist": digits_set(params.moving_mnist, load_digit_bank(params.moving_mnist)),
     }
-    print(json.dumps({f"{name}: clips/s of one core": round(clips_per_second(one)) for name, one in sets.items()}))
+    figures = {f"{name}_clips_per_s": clips_per_second(one) for name, one in sets.items()}
+    for name, value in figures.items():
+        print(f"{name}: {value:.0f}, of one core")
+    if options.json:
+        write_json(options.json, figures)
 
 
 if __name__ == "__main__":
