@@ -129,7 +129,7 @@ class MovingMnistParams(SyntheticParams):
     digits: listed(Annotated[int, Field(ge=0, le=9)])  # type: ignore[valid-type]
     objects: listed(Annotated[int, Field(ge=1, le=2)])  # type: ignore[valid-type]
     motions: listed(Direction | Bounce)  # type: ignore[valid-type]
-    digit_px: Annotated[int, Field(ge=8)]
+    digit_px: Annotated[int, Field(ge=8)] | None
 
     @model_validator(mode="after")
     def _idx_has_a_path(self) -> MovingMnistParams:

@@ -22,12 +22,14 @@ from typing import Any
 log = logging.getLogger("t2v")
 
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_stage(main: Callable[[], object]) -> None:
     """Run a stage's `main` as a program: exit 0, or one line on stderr and exit 1 (130 after Ctrl-C)."""
     die_with_parent()
+    keep_freed_memory()
     start_log()
     try:
         main()
@@ -48,6 +50,15 @@ def die_with_parent() -> None:
     """On Linux: be sent SIGTERM when the parent (dvc) dies, however it dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def keep_freed_memory() -> None:
+    """With glibc: reuse freed tensors' pages, however large. By itself it gives blocks beyond 32 MB back to the system,
+    and to fault the pages in anew at every step takes several times as long as to write them."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def start_log() -> None:

@@ -43,7 +43,7 @@ def test_a_digit_moves_as_said_and_stays_whole(bank: DigitBank) -> None:
         clip = look(drawn.row("train", index))
         path, ink = centres(clip.mask), clip.frames.astype(float).sum(axis=(1, 2, 3))
         assert np.ptp(ink) < 0.02 * ink[0], clip.row.key  # nothing of it leaves the canvas
-        assert max(clip.thing["height_px"], clip.thing["width_px"]) in (23, 24, 25)
+        assert max(clip.thing["height_px"], clip.thing["width_px"]) in (30, 31, 32)
         assert np.abs((path - path[0]) - (clip.path - clip.path[0])).max() <= 1.3
         gone = path[-1] - path[0]
         if clip.motion in DIRECTIONS:
@@ -52,7 +52,15 @@ def test_a_digit_moves_as_said_and_stays_whole(bank: DigitBank) -> None:
         else:
             along, across = path.T[:: 1 if clip.motion.endswith("horizontal") else -1]
             assert np.ptp(across) <= 1.0
-            assert 6 < np.ptp(along) < 0.65 * 15 * clip.thing["speed_px"]
+            assert 16 < np.ptp(along) < 0.65 * 15 * clip.thing["speed_px"], "a swing under half a digit is hardly seen"
+
+
+@pytest.mark.parametrize(
+    ("objects", "resolution", "px"), [([1], 64, 31), ([2], 64, 24), ([1, 2], 64, 24), ([1], 32, 15)]
+)
+def test_the_height_left_open_is_what_fits(bank: DigitBank, objects: list[int], resolution: int, px: int) -> None:
+    assert digits_set(digits_params(objects=objects, resolution=resolution), bank).digit_px == px
+    assert digits_set(digits_params(objects=objects, resolution=resolution, digit_px=10), bank).digit_px == 10
 
 
 def test_captions_name_the_digit_and_held_out_stays_out(bank: DigitBank) -> None:

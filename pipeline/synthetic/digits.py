@@ -89,7 +89,13 @@ def glyph(image: np.ndarray, height_px: int) -> np.ndarray:
     """
     cut = np.pad(_cut_to_ink(image.astype(np.float32) / 255, INK), 2)  # so that strokes end round and not at the border
     scale = height_px / (max(cut.shape) - 4)
-    return _enlarge(cut, scale * height_px / max(_enlarge(cut, scale).shape))
+    ink = _enlarge(cut, scale)
+    for _ in range(3):  # an edge is as soft as a pixel of the small picture is wide, so the first guess is off
+        if max(ink.shape) == height_px:
+            break
+        scale *= height_px / max(ink.shape)
+        ink = _enlarge(cut, scale)
+    return ink
 
 
 def _enlarge(picture: np.ndarray, scale: float) -> np.ndarray:

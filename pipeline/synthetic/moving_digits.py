@@ -21,6 +21,7 @@ from pipeline.synthetic.plan import clip_seed, pick
 
 SECTION = "moving_mnist"
 PATH_SHARE = (0.30, 0.48)  # of the canvas, along the path of the clip; no caption says how fast
+BOUNCE_SHARE = (0.72, 0.90)  # the same of a bounce, whose two legs or three share it: a swing that is seen
 GREYS = 32
 LAYOUT_TRIES = 500
 GAP_SHARE = 6 / 64  # of the canvas, between two digits in every frame: more than between the parts of a broken stroke
@@ -47,6 +48,11 @@ class DigitsSet:
     @property
     def name(self) -> str:
         return SECTION
+
+    @property
+    def digit_px(self) -> int:
+        """Height of a drawn digit: what the params ask, or as high as leaves room to move."""
+        return self.params.digit_px or _largest_px(self.params)
 
     def row(self, split: str, index: int) -> Row:
         """Clip `index` of a split, the same whatever else is made."""
@@ -106,18 +112,19 @@ class DigitsSet:
             if placed is not None:
                 return figures, placed
         raise ValueError(
-            f"{SECTION}: no room for {count} digits of {self.params.digit_px} px on {self.params.resolution} px; "
+            f"{SECTION}: no room for {count} digits of {self.digit_px} px on {self.params.resolution} px; "
             f"lower {SECTION}.digit_px"
         )
 
     def _figure(self, split: str, combination: Combination, rng: np.random.Generator) -> Figure:
         digit, how = combination
         image, picture = self.bank.pick(split, int(digit), rng)
-        return Figure(int(digit), how, glyph(image, self.params.digit_px), picture)
+        return Figure(int(digit), how, glyph(image, self.digit_px), picture)
 
     def _unplaced(self, figure: Figure, rng: np.random.Generator) -> np.ndarray:
         steps = self.params.frames - 1
-        step_px = rng.uniform(*PATH_SHARE) * self.params.resolution / steps
+        share = BOUNCE_SHARE if figure.motion.startswith("bounce") else PATH_SHARE
+        step_px = rng.uniform(*share) * self.params.resolution / steps
         return motion.walk(figure.motion, step_px, steps, rng)
 
 
@@ -166,12 +173,16 @@ def _truth(figure: Figure, path: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _largest_px(params: MovingMnistParams) -> int:
+    """Height of the largest digits that have room to move."""
+    return int(LARGEST_SHARE[max(params.objects)] * params.resolution - 2 * motion.MARGIN_PX)
+
+
 def digits_set(params: MovingMnistParams, bank: DigitBank) -> DigitsSet:
     """Check the section and decide what is held out. Raises ValueError, one line, on what cannot be made."""
     motion.check_frames(params.motions, params.frames, SECTION)
-    most = max(params.objects)
-    largest = int(LARGEST_SHARE[most] * params.resolution - 2 * motion.MARGIN_PX)
-    if params.digit_px > largest:
+    most, largest = max(params.objects), _largest_px(params)
+    if params.digit_px is not None and params.digit_px > largest:
         raise ValueError(
             f"{SECTION}.digit_px={params.digit_px} leaves {most} digit{'s' * (most > 1)} no room to move on "
             f"{params.resolution} px; take {largest} or less, or a larger {SECTION}.resolution"

@@ -42,7 +42,7 @@ class Positions(nn.Module):
         self.time = nn.Parameter(torch.randn(frames, dim, 1, 1) * 0.1)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        table = self.space + self.time  # (F, C, H, W)
+        table = (self.space + self.time).to(x.dtype)  # (F, C, H, W)
         return (x.unflatten(0, (-1, grid.frames)) + table).flatten(0, 1)
 
 

@@ -1,0 +1,33 @@
+"""What a stage's process is set to."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys, torch
+from pipeline.process import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def fill():
+    for _ in range(20):
+        torch.ones(2**24)
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep its pages")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("keep", "give back")
+    )
+    assert given_back > 20 * 2**24 * 4 // 2**16, "glibc keeps large blocks by itself: keep_freed_memory has no use"
+    assert kept < 0.3 * given_back
