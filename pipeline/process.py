@@ -22,7 +22,7 @@ from typing import Any
 log = logging.getLogger("t2v")
 
 PR_SET_PDEATHSIG = 1
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -54,9 +54,11 @@ def die_with_parent() -> None:
 
 def keep_freed_memory() -> None:
     """With glibc: reuse freed tensors' pages, however large. By itself it gives blocks beyond 32 MB back to the system,
-    and to fault the pages in anew at every step takes several times as long as to write them."""
+    and to fault the pages in anew at every step takes several times as long as to write them. One arena: those of other
+    threads give back all the same."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
         mallopt(M_MMAP_THRESHOLD, 2**30)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 

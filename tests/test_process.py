@@ -9,24 +9,35 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys, torch
+import resource, sys, threading, torch
 from pipeline.process import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def fill():
     for _ in range(20):
         torch.ones(2**24)
-fill()
+def run():
+    if sys.argv[2] == "main":
+        return fill()
+    thread = threading.Thread(target=fill)
+    thread.start()
+    thread.join()
+run()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-fill()
+run()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep its pages")
-def test_freed_memory_is_kept_for_the_next_step() -> None:
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_freed_memory_is_kept_for_the_next_step(where: str) -> None:
     kept, given_back = (
-        int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, how, where], check=True, capture_output=True, text=True
+            ).stdout
+        )
         for how in ("keep", "give back")
     )
     assert given_back > 20 * 2**24 * 4 // 2**16, "glibc keeps large blocks by itself: keep_freed_memory has no use"

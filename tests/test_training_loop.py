@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from pipeline.diffusion import Diffusion
 from pipeline.models import load_model
 from pipeline.params import Params
+from pipeline.training import cores
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.crew import crew_size
 from pipeline.training.distributed import Team
 from pipeline.training.feed import ClipBatch, ClipFeed
 from pipeline.training.loop import train
@@ -87,6 +90,21 @@ def assert_same_bytes(first: TrainResult, second: TrainResult) -> None:
     assert first.history.validations == second.history.validations
 
 
+def without_dropout(**train: Any) -> Params:
+    params = toy_params(**train)
+    return params.model_copy(update={"unet": params.unet.model_copy(update={"dropout": 0.0})})
+
+
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    before = torch.get_num_threads()
+    cores._pool.cache_clear()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+    cores._pool.cache_clear()
+
+
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "accumulate": 2, "ema_start": 3, "ema_every": 2}])
 def test_a_killed_run_ends_in_the_same_bytes(toy_set: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     params = toy_params(**changes)
@@ -135,14 +153,47 @@ def test_other_seeds_end_elsewhere(toy_set: Path, tmp_path: Path) -> None:
     assert first.history.steps != second.history.steps
 
 
-def test_accumulation_equals_the_big_batch(toy_set: Path, tmp_path: Path) -> None:
-    def losses(accumulate: int) -> Tensor:
-        params = toy_params(accumulate=accumulate)
-        params = params.model_copy(update={"unet": params.unet.model_copy(update={"dropout": 0.0})})
-        result = run(toy_set, tmp_path / str(accumulate), params, looks=False)
-        return torch.tensor([(row.loss, row.grad_norm) for row in result.history.steps])
+def curve(result: TrainResult) -> Tensor:
+    return torch.tensor([(row.loss, row.grad_norm) for row in result.history.steps])
 
-    torch.testing.assert_close(losses(1), losses(4), rtol=2e-4, atol=2e-5)
+
+def test_accumulation_equals_the_big_batch(toy_set: Path, tmp_path: Path) -> None:
+    once, often = (
+        run(toy_set, tmp_path / str(accumulate), without_dropout(accumulate=accumulate), looks=False)
+        for accumulate in (1, 4)
+    )
+    torch.testing.assert_close(curve(once), curve(often), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "accumulate": 2}])
+def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
+    toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    params = without_dropout(**changes)
+    both = run(toy_set, tmp_path / "both", params)
+    with pytest.raises(PowerCutError):
+        run(toy_set, tmp_path / "cut", params, off_at=5)
+    assert_same_bytes(both, run(toy_set, tmp_path / "cut", params))
+    monkeypatch.setattr("pipeline.training.loop.crew_size", lambda *_: 1)
+    alone = run(toy_set, tmp_path / "alone", params)
+    torch.testing.assert_close(curve(both), curve(alone), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize(
+    ("team", "dropout", "changes", "size"),
+    [
+        (TEAM, 0.0, {}, 2),
+        (TEAM, 0.0, {"batch_size": 6, "accumulate": 2}, 1),  # three clips do not divide by two
+        (TEAM, 0.0, {"compile": True}, 1),
+        (TEAM, 0.1, {}, 1),
+        (Team(0, 2, torch.device("cpu")), 0.0, {}, 1),
+        (Team(0, 1, torch.device("cuda")), 0.0, {}, 1),
+    ],
+)
+def test_a_crew_is_as_large_as_the_run_allows(team: Team, dropout: float, changes: dict[str, Any], size: int) -> None:
+    assert crew_size(nn.Dropout(dropout), team, toy_params(**changes).train) == size
 
 
 class Diverging(nn.Module):

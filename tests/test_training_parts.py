@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training import optimizers
+from pipeline.training import cores
 from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
 from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, torchrun_args
@@ -114,13 +114,13 @@ def test_muon_moves_the_same_bytes_on_one_core_and_on_two() -> None:
         weights = [nn.Parameter(torch.randn(shape)) for shape in ((96, 96), (96, 96), (64, 16, 3, 3), (200, 64))]
         for weight in weights:
             weight.grad = torch.randn_like(weight)
-        optimizers._cores.cache_clear()
+        cores._pool.cache_clear()
         torch.set_num_threads(threads)
         try:
             Muon(weights, lr=0.1, weight_decay=0.0).step()
         finally:
             torch.set_num_threads(before)
-            optimizers._cores.cache_clear()
+            cores._pool.cache_clear()
         moved.append(weights)
     assert all(torch.equal(one, two) for one, two in zip(*moved, strict=True))
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from pipeline.diffusion import Diffusion
 from pipeline.params import TrainParams
 from pipeline.text import CaptionTable
-from pipeline.training.batches import MicroBatch, Prepared, preparer, to_device
+from pipeline.training.batches import Prepared, preparer, to_device
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.crew import Crew, crew_size
 from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, is_lost_peer
 from pipeline.training.feed import ClipFeed, prefetch
@@ -58,14 +58,14 @@ def train(
     Raises ValueError where the loss stops being finite, memory runs out or another process is lost, and
     KeyboardInterrupt after Ctrl-C or SIGTERM, the state saved.
     """
-    positions = team.positions(params.batch_size, params.accumulate)
+    size = crew_size(network, team, params)
+    positions = team.positions(params.batch_size, params.accumulate * size)
     tune_backends(team.device)
     dtype = choose_dtype(params.precision, team.device)
     run = Run(network.to(team.device).train(), params)
     _resume(run, checkpoints, team)
-    bound = team.wrap(network)
-    model = torch.compile(bound) if params.compile else bound
-    forward = partial(_loss, model, diffusion, partial(autocast, team.device, dtype), params.seed)
+    crew = Crew(team.wrap(network), size, compiled=params.compile)
+    loss_of = partial(_loss, diffusion, partial(autocast, team.device, dtype), team.device, params.seed)
     look = partial(_look, run, diffusion, team, partial(autocast, team.device, dtype), validation, preview, live_folder)
     prepare = preparer(feed, texts, diffusion, shares, positions, team.device)
     advice = _how_to_use_less_memory(params)
@@ -78,7 +78,7 @@ def train(
         steps = run.timed(prefetch(prepare, range(run.step, params.steps)))
         for micro_batches in steps:
             with explain_out_of_memory(run.step, advice), _explain_lost_peer(run, checkpoints, team):
-                loss = _accumulate(bound, forward, micro_batches, run.step, team.device)
+                loss = crew.add_gradients(partial(loss_of, run.step), micro_batches)
                 grad_norm = run.optimizers.step(run.step)
                 run.ema.update(run.step)
             run.history.add(run.step + 1, loss, params.lr * lr_share(run.step, params), grad_norm)
@@ -106,37 +106,21 @@ def train(
 
 
 def _loss(
-    model: Callable[..., Tensor],
     diffusion: Diffusion,
     context: Callable[[], AbstractContextManager[object]],
+    device: torch.device,
     seed: int,
     step: int,
-    batch: MicroBatch,
+    model: Callable[..., Tensor],
+    prepared: Prepared,
 ) -> Tensor:
     """The mean loss of a micro-batch; the network's own dropout follows from (seed, step, position) too."""
+    batch = to_device(prepared, device)
     torch.manual_seed(derive_seed(seed, step, MODEL_STREAM, batch.position))
     x_t = diffusion.add_noise(batch.x0, batch.eps, batch.t)
     with context():
         answer = model(x_t, batch.t, batch.text, **batch.drops)
     return diffusion.loss(answer.float(), batch.x0, batch.eps, x_t, batch.t).mean()
-
-
-def _accumulate(
-    bound: nn.Module,
-    forward: Callable[[int, MicroBatch], Tensor],
-    micro_batches: list[Prepared],
-    step: int,
-    device: torch.device,
-) -> Tensor:
-    """Gradients of the mean loss of this process's share of the batch; processes meet at the last micro-batch."""
-    total = torch.zeros((), device=device)
-    for index, prepared in enumerate(micro_batches):
-        meets = index == len(micro_batches) - 1 or not isinstance(bound, DistributedDataParallel)
-        with nullcontext() if meets else bound.no_sync():  # type: ignore[operator]
-            loss = forward(step, to_device(prepared, device)) / len(micro_batches)
-            loss.backward()
-        total += loss.detach()
-    return total
 
 
 def _settle(run: Run, params: TrainParams, checkpoints: Checkpoints, team: Team) -> None:

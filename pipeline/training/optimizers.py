@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.params import TrainParams
+from pipeline.training.cores import run_on_cores
 
 MUON_MOMENTUM = 0.95
 MUON_SMALLEST_SIDE = 16  # thinner matrices (depthwise kernels, gains) have no spectrum worth levelling
@@ -67,7 +67,11 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is not None:
                     by_shape[_matrix_shape(weight)].append(weight)
             jobs = [partial(self._step_shape, shape, weights, group) for shape, weights in by_shape.items()]
-            _in_parallel(jobs, next(iter(group["params"])).device)
+            if next(iter(group["params"])).device.type == "cpu":  # a product of small matrices keeps no two cores busy
+                run_on_cores(jobs)
+            else:
+                for job in jobs:
+                    job()
 
     @torch.no_grad()
     def _step_shape(self, shape: tuple[int, int], weights: list[Tensor], group: dict[str, Any]) -> None:
@@ -85,22 +89,6 @@ class Muon(torch.optim.Optimizer):
         for weight, update in zip(weights, updates, strict=True):
             weight.mul_(1.0 - group["lr"] * group["weight_decay"])
             weight.sub_(update.reshape(weight.shape), alpha=scale)
-
-
-def _in_parallel(jobs: Sequence[Callable[[], None]], device: torch.device) -> None:
-    """Run independent jobs; on a CPU one to a core, for a product of small matrices does not keep two busy."""
-    if device.type != "cpu":
-        for job in jobs:
-            job()
-        return
-    for done in [_cores().submit(job) for job in jobs]:
-        done.result()
-
-
-@cache
-def _cores() -> ThreadPoolExecutor:
-    threads = torch.get_num_threads()
-    return ThreadPoolExecutor(threads, "muon", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _matrix_shape(weight: Tensor) -> tuple[int, int]:
