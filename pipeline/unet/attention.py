@@ -30,6 +30,16 @@ class Grid:
     focus_present: Tensor | None = None  # (B,) bool: time attention sees its own frame only
 
 
+class CellLinear(nn.Conv2d):
+    """A 1x1 convolution, computed as the matrix product that it is: channels_last cells are its rows."""
+
+    def __init__(self, dim: int, dim_out: int, *, bias: bool = True) -> None:
+        super().__init__(dim, dim_out, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) over the channel axis, with a gain (Zhang and Sennrich 2019, equation 4)."""
 
@@ -132,8 +142,8 @@ class SpatialLinearAttention(nn.Module):
         super().__init__()
         self.heads, self.scale = heads, dim_head**-0.5
         self.norm = norm(dim)
-        self.to_qkv = nn.Conv2d(dim, 3 * heads * dim_head, 1, bias=False)
-        self.to_out = nn.Conv2d(heads * dim_head, dim, 1)
+        self.to_qkv = CellLinear(dim, 3 * heads * dim_head, bias=False)
+        self.to_out = CellLinear(heads * dim_head, dim)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         h, w = x.shape[-2:]

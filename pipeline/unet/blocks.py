@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pipeline.unet import cpu
-from pipeline.unet.attention import LayerNorm, NormLayer, RMSNorm
+from pipeline.unet.attention import CellLinear, LayerNorm, NormLayer, RMSNorm
 
 
 class TemporalConv(nn.Module):
@@ -103,7 +103,7 @@ class ResnetBlock(nn.Module):
         self.norm2 = norm(dim_out)
         self.temporal = TemporalConv(dim_out) if temporal_conv else None
         self.dropout = nn.Dropout(dropout)
-        self.residual = nn.Conv2d(dim, dim_out, 1) if dim != dim_out else nn.Identity()
+        self.residual = CellLinear(dim, dim_out) if dim != dim_out else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
         h = norm_and_silu(self.conv1(x), self.norm1, self.modulation, cond, frames)
@@ -131,10 +131,10 @@ class ConvNextBlock(nn.Module):
         self.temporal = TemporalConv(dim) if temporal_conv else None
         self.norm = norm(dim)
         self.modulation = Modulation(cond_dim, dim) if cond_dim else None
-        self.expand = nn.Conv2d(dim, 2 * dim_out, 1)
-        self.project = nn.Conv2d(2 * dim_out, dim_out, 1)
+        self.expand = CellLinear(dim, 2 * dim_out)
+        self.project = CellLinear(2 * dim_out, dim_out)
         self.dropout = nn.Dropout(dropout)
-        self.residual = nn.Conv2d(dim, dim_out, 1) if dim != dim_out else nn.Identity()
+        self.residual = CellLinear(dim, dim_out) if dim != dim_out else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
         h = self.depthwise(x)

@@ -20,6 +20,7 @@ from pipeline.params import UnetParams
 from pipeline.text import TextBatch
 from pipeline.unet.attention import (
     NORMS,
+    CellLinear,
     CrossAttention,
     Grid,
     JointAttention,
@@ -88,7 +89,7 @@ class Render(nn.Module):
         super().__init__()
         self.gate = Modulation(cond_dim, dim_skip)
         self.norm = norm(dim)
-        self.expand = nn.Conv2d(dim, dim_out, 1)
+        self.expand = CellLinear(dim, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(self.expand(self.norm(x)))
@@ -137,7 +138,7 @@ class UNet3D(nn.Module):
         self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None, norm=self.norm) if p.final_block else None
         wide = p.dim if p.final_block else dims[0] * 2
         self.render = Render(wide, p.head_dim, first, self.conditioning.out_dim, self.norm) if p.head_dim else None
-        self.head = nn.Conv2d(p.head_dim or wide, self.channels_out * fold, 1)
+        self.head = CellLinear(p.head_dim or wide, self.channels_out * fold)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _build_levels(self, dims: list[int]) -> None:
