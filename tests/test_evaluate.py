@@ -233,6 +233,15 @@ def test_every_showcase_prompt_has_its_real_clip_and_takes(shards: Path, judge: 
     assert rows[2].attributes["reading"]["shape"] in IN_PLAY["shape"]
 
 
+@pytest.mark.usefixtures("two_cores")
+def test_batches_on_several_cores_come_back_in_order_and_are_counted(shards: Path) -> None:
+    model = parrot(shards)
+    asked = prompts.load_prompts(shards, model.card, count=7, seed=0)[0]
+    samples = prompts.sample_prompts(model, None, asked, batch_size=2)
+    assert (samples.frames == asked.real).all()
+    assert samples.passes == 7
+
+
 @pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved(shards: Path) -> None:
     model = parrot(shards, limit=2)

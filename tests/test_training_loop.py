@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from pipeline.diffusion import Diffusion
 from pipeline.models import load_model
 from pipeline.params import Params
-from pipeline.training import cores
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.crew import crew_size
 from pipeline.training.distributed import Team
@@ -93,16 +91,6 @@ def assert_same_bytes(first: TrainResult, second: TrainResult) -> None:
 def without_dropout(**train: Any) -> Params:
     params = toy_params(**train)
     return params.model_copy(update={"unet": params.unet.model_copy(update={"dropout": 0.0})})
-
-
-@pytest.fixture
-def two_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    cores._pool.cache_clear()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-    cores._pool.cache_clear()
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "accumulate": 2, "ema_start": 3, "ema_every": 2}])

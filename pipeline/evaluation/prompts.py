@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from pipeline.cores import run_on_cores
 from pipeline.evaluation.known_captions import keep_known
 from pipeline.models import ModelCard, VideoModel
 from pipeline.params import SamplingParams
@@ -133,15 +136,20 @@ def sample_prompts(
 ) -> Samples:
     """One clip per prompt. On a GPU too small for the batch, smaller ones are taken: seeds are the clips' own."""
     seeds = prompts.seeds(take)
-    clips: list[np.ndarray] = []
     counter = _PassCounter(model.network)
     started = time.perf_counter()
     with tqdm(total=len(prompts), desc=desc or f"sample {prompts.kind}", disable=None) as bar, counter:
-        for start in range(0, len(prompts), batch_size):
-            captions = prompts.captions[start : start + batch_size]
-            clips += _sample_fitting(model, table, captions, seeds[start : start + batch_size], sampling)
-            bar.update(len(captions))
-    return Samples(np.stack(clips), time.perf_counter() - started, counter.passes)
+
+        def sample(start: int) -> list[np.ndarray]:
+            some = slice(start, start + batch_size)
+            clips = _sample_fitting(model, table, prompts.captions[some], seeds[some], sampling)
+            bar.update(len(clips))
+            return clips
+
+        jobs = [partial(sample, start) for start in range(0, len(prompts), batch_size)]
+        on_cores = model.device.type == "cpu" and len(jobs) > 1
+        batches = run_on_cores(jobs) if on_cores else [job() for job in jobs]
+    return Samples(np.stack(list(chain.from_iterable(batches))), time.perf_counter() - started, counter.passes)
 
 
 def _sample_fitting(
@@ -167,7 +175,7 @@ class _PassCounter:
     """Counts clips that went through a network while it is open."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network, self.passes = network, 0
+        self.network, self.passes, self.lock = network, 0, threading.Lock()
 
     def __enter__(self) -> None:
         self.hook = self.network.register_forward_hook(self._count)
@@ -176,4 +184,5 @@ class _PassCounter:
         self.hook.remove()
 
     def _count(self, _module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
-        self.passes += len(inputs[0])
+        with self.lock:
+            self.passes += len(inputs[0])

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.cores import run_on_cores
 from pipeline.params import TrainParams
-from pipeline.training.cores import run_on_cores
 from pipeline.training.distributed import Team
 
 MAX_WORKERS = 4  # they share one interpreter
