@@ -166,18 +166,32 @@ def test_losses_are_what_they_say(loss: str, expected: float) -> None:
     torch.testing.assert_close(diffusion.loss(answer, x0, x0, x0, t).tolist(), [expected, 0.0])
 
 
+def many_batches(schedule: FlowSchedule | BetaSchedule) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.cat([schedule.sample_t(5, generator) for _ in range(10_000)])
+
+
 def test_flow_times_are_logit_normal() -> None:
-    t = FlowSchedule(t_mean=1.5, t_std=0.7).sample_t(100_000, torch.Generator().manual_seed(0)).double()
-    logits = torch.logit(t)
+    logits = torch.logit(many_batches(FlowSchedule(t_mean=1.5, t_std=0.7)).double())
     assert abs(logits.mean() - 1.5) < 0.01
     assert abs(logits.std() - 0.7) < 0.01
+    assert abs((logits > 1.5 + 2 * 0.7).double().mean() - 0.02275) < 0.003
 
 
 def test_table_times_are_uniform_over_its_steps() -> None:
-    t = BetaSchedule(cosine_betas(10)).sample_t(50_000, torch.Generator().manual_seed(0))
-    values, counts = (t * 10).round().unique(return_counts=True)
+    values, counts = (many_batches(BetaSchedule(cosine_betas(10))) * 10).round().unique(return_counts=True)
     assert values.tolist() == list(range(1, 11))
     assert (counts / 50_000 - 0.1).abs().max() < 0.01
+
+
+def test_each_batch_covers_all_noise_levels_in_random_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    batches = [FlowSchedule(t_mean=1.5, t_std=0.7).sample_t(32, generator) for _ in range(2)]
+    for t in batches:
+        quantiles = torch.special.ndtr((torch.logit(t.double()) - 1.5) / 0.7)
+        assert ((quantiles * 32).floor().long().sort().values == torch.arange(32)).all()
+        assert not (quantiles.diff() > 0).all()
+    assert not torch.equal(*batches)
 
 
 def test_times_dwell_at_high_noise() -> None:
