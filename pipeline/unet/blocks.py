@@ -82,6 +82,16 @@ def norm_and_silu(
     return F.silu(h)
 
 
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution that keeps the grid."""
+
+    def __init__(self, dim: int, dim_out: int) -> None:
+        super().__init__(dim, dim_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cpu.conv3x3(x, self.weight, self.bias) if cpu.applies_to_kernel(x) else super().forward(x)
+
+
 class ResnetBlock(nn.Module):
     """Two normed 3x3 convolutions, the first one modulated, around a residual."""
 
@@ -97,9 +107,9 @@ class ResnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.modulation = Modulation(cond_dim, dim_out) if cond_dim else None
-        self.conv1 = nn.Conv2d(dim, dim_out, 3, padding=1)
+        self.conv1 = Conv3x3(dim, dim_out)
         self.norm1 = norm(dim_out)
-        self.conv2 = nn.Conv2d(dim_out, dim_out, 3, padding=1)
+        self.conv2 = Conv3x3(dim_out, dim_out)
         self.norm2 = norm(dim_out)
         self.temporal = TemporalConv(dim_out) if temporal_conv else None
         self.dropout = nn.Dropout(dropout)

@@ -1,8 +1,9 @@
-"""Two inner functions of the layers with derivatives by hand, for the CPU: the same sums, in blocks that fit its cache.
+"""Three inner functions of the layers with derivatives by hand, for the CPU: the same sums, in blocks that fit its cache.
 
 Written out op by op, a norm with scale, shift and SiLU goes through memory some twenty times a training step, and
 attention along a handful of frames moves its operands around longer than it multiplies them. Here each block makes all
-those passes before the next one is read. `applies` says where: everywhere else (CUDA, torch.compile) plain ops do it.
+those passes before the next one is read. On a few cells, oneDNN takes three times as long for the derivative by a kernel as
+for the convolution; as nine matrix products it takes half of that. `applies` says where: everywhere else (CUDA, torch.compile) plain ops do it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,24 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+SMALL = 4  # cells along a side
 BLOCK = 2**18  # numbers in a block: 1 MB, of which a handful are in use at a time
 
 
 def applies(x: Tensor) -> bool:
     """Whether these functions are to be used on `x`: a compiler would rather see plain ops."""
     return x.device.type == "cpu" and x.dtype is not torch.float64 and not torch.compiler.is_compiling()
+
+
+def applies_to_kernel(x: Tensor) -> bool:
+    """The same for `conv3x3`: small grids, in float32 (oneDNN's bf16 kernels are another matter)."""
+    return applies(x) and x.dtype is torch.float32 and x.shape[-1] <= SMALL and not torch.is_autocast_enabled("cpu")
+
+
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """F.conv2d(x, weight, bias, padding=1) of x (N, C, H, W), channels_last."""
+    made: Tensor = _Conv3x3.apply(x, weight, bias)
+    return made
 
 
 def scaled_rms_norm(x: Tensor, scale: Tensor, shift: Tensor | None = None, *, silu: bool = False) -> Tensor:
@@ -43,6 +56,29 @@ def frame_attention(q: Tensor, k: Tensor, v: Tensor, turn: Tensor, bias: Tensor)
     """
     made: Tensor = _FrameAttention.apply(q, k, v, turn, bias)
     return made
+
+
+class _Conv3x3(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        n, dim, h, w = x.shape
+        by_input = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
+        )[0]
+        rows = grad.permute(0, 2, 3, 1).reshape(n * h * w, -1)
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        by_weight = torch.empty(rows.shape[1], 3, 3, dim, dtype=x.dtype)
+        for i in range(3):
+            for j in range(3):
+                by_weight[:, i, j] = rows.t() @ padded[:, i : i + h, j : j + w].reshape(len(rows), dim)
+        return by_input, by_weight.permute(0, 3, 1, 2), rows.sum(dim=0)
 
 
 class _ScaledRmsNorm(Function):
