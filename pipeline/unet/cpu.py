@@ -1,9 +1,10 @@
-"""Three inner functions of the layers with derivatives by hand, for the CPU: the same sums, in blocks that fit its cache.
+"""Three inner functions of the layers with derivatives by hand, for the CPU: the same sums, by a shorter way.
 
 Written out op by op, a norm with scale, shift and SiLU goes through memory some twenty times a training step, and
 attention along a handful of frames moves its operands around longer than it multiplies them. Here each block makes all
-those passes before the next one is read. On a few cells, oneDNN takes three times as long for the derivative by a kernel as
-for the convolution; as nine matrix products it takes half of that. `applies` says where: everywhere else (CUDA, torch.compile) plain ops do it.
+those passes before the next one is read. And on a grid of a few cells, oneDNN takes three times as long for a
+convolution's derivative by its kernel as for the convolution; as nine matrix products it takes half of that.
+`applies` says where: everywhere else (CUDA, torch.compile) plain ops do it.
 """
 
 from __future__ import annotations
