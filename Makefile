@@ -63,6 +63,7 @@ bench: $(VENV)/.dev  ## every measurement, side by side with its peer
 	python -m bench.embed
 	python -m bench.synthetic
 	python -m bench.unet --peer
+	python -m bench.nothing
 
 compare: $(VENV)/.product  ## one report with two revisions side by side: make compare A=main B=exp-name
 	@test -n "$(A)" && test -n "$(B)" || { echo "error: make compare A=<revision> B=<revision>" >&2; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,18 @@ def time_once(run: Callable[[], object], device: torch.device) -> tuple[float, f
     run()
     _drain(device)
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def time_children(run: Callable[[], object], *, rounds: int) -> Timing:
+    """Medians of what `run` takes, the CPU time that of the processes that it starts and waits for."""
+    laps = []
+    for _ in range(rounds):
+        wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        run()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        laps.append((time.perf_counter() - wall, cpu))
+    return Timing(*(statistics.median(column) for column in zip(*laps, strict=True)))
 
 
 def _drain(device: torch.device) -> None:
