@@ -154,7 +154,7 @@ def test_accumulation_equals_the_big_batch(toy_set: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("two_cores")
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "accumulate": 2}])
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "accumulate": 2}, {"precision": "bf16"}])
 def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
     toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
@@ -165,7 +165,8 @@ def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
     assert_same_bytes(both, run(toy_set, tmp_path / "cut", params))
     monkeypatch.setattr("pipeline.training.loop.crew_size", lambda *_: 1)
     alone = run(toy_set, tmp_path / "alone", params)
-    torch.testing.assert_close(curve(both), curve(alone), rtol=2e-4, atol=2e-5)
+    rtol = 0.05 if params.train.precision == "bf16" else 2e-4
+    torch.testing.assert_close(curve(both), curve(alone), rtol=rtol, atol=2e-5)
 
 
 @pytest.mark.usefixtures("two_cores")
