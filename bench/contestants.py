@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.params import UnetParams
 from pipeline.text import TextBatch
-from pipeline.training.crew import Crew
+from pipeline.training.crew import MAX_WORKERS, Crew
 from pipeline.training.precision import autocast
 from pipeline.unet.unet3d import build_unet
 
@@ -68,7 +68,7 @@ def our_contestant(
     tokens = torch.randn(size.batch, TEXT_TOKENS, TEXT_WIDTH, device=device)
     text = TextBatch(pooled, tokens, torch.ones(size.batch, TEXT_TOKENS, dtype=torch.bool, device=device))
     drop = torch.rand(size.batch, device=device) < 0.1
-    workers = 1 if compiled or device.type != "cpu" else math.gcd(size.batch, torch.get_num_threads())
+    workers = 1 if compiled or device.type != "cpu" else math.gcd(size.batch, min(torch.get_num_threads(), MAX_WORKERS))
     crew = Crew(network, workers)
 
     def loss(model: Callable[..., Tensor], part: Tensor) -> Tensor:
