@@ -24,7 +24,7 @@ from pipeline.unet.attention import (
     TemporalAttention,
 )
 from pipeline.unet.blocks import ConvNextBlock, ResnetBlock, TemporalConv
-from pipeline.unet.unet3d import UNet3D, build_unet
+from pipeline.unet.unet3d import Shrink, UNet3D, Widen, build_unet
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = load_params(ROOT / "params.yaml").unet
@@ -271,6 +271,26 @@ def test_temporal_convolution_starts_as_nothing_and_reaches_one_frame() -> None:
         groups=16,
     )
     torch.testing.assert_close(layer(GRID_X, FRAMES), expected.transpose(1, 2).flatten(0, 1))
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-7)])
+def test_attention_of_short_sequences_is_torchs(dtype: torch.dtype, rounding: float) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 10, 8, dtype=dtype) for _ in range(3))
+    assert cpu.applies_to_attention(q)
+    assert not cpu.applies_to_attention(torch.randn(3, 2, 65, 8))
+    expected = nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(cpu.attend(q, k, v), expected, atol=rounding, rtol=rounding)
+
+
+def test_folding_frames_is_a_strided_convolution_and_back() -> None:
+    torch.manual_seed(0)
+    shrink, widen = Shrink(16, 24, 2), Widen(24, 16, 2)
+    folded = GRID_X.unflatten(0, (-1, 2)).flatten(1, 2)  # neighbouring frames side by side in channels
+    coarse = shrink(GRID_X)
+    torch.testing.assert_close(coarse, nn.functional.conv2d(folded, shrink.conv.weight, shrink.conv.bias, stride=2))
+    wide = nn.functional.conv_transpose2d(coarse, widen.conv.weight, widen.conv.bias, stride=2)
+    torch.testing.assert_close(widen(coarse), wide.unflatten(1, (2, 16)).flatten(0, 1))
 
 
 @pytest.mark.parametrize("kind", [ResnetBlock, ConvNextBlock])

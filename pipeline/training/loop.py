@@ -62,7 +62,7 @@ def train(
     positions = team.positions(params.batch_size, params.accumulate * size)
     tune_backends(team.device)
     dtype = choose_dtype(params.precision, team.device)
-    run = Run(network.to(team.device).train(), params)
+    run = Run(network.to(team.device).train(), params, dtype)
     _resume(run, checkpoints, team)
     crew = Crew(team.wrap(network), size, compiled=params.compile)
     loss_of = partial(_loss, diffusion, partial(autocast, team.device, dtype), team.device, params.seed)

@@ -31,13 +31,31 @@ def lr_share(step: int, params: TrainParams) -> float:
 
 
 @torch.no_grad()
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """(N, rows, columns) to the nearest semi-orthogonal matrices, roughly (Jordan 2024, Newton-Schulz)."""
+def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(N, rows, columns) to the nearest semi-orthogonal matrices, roughly (Jordan 2024, Newton-Schulz).
+
+    The products are computed in `dtype`: bfloat16 is enough, and what Jordan takes.
+    """
+    wide = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+    wide = (wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
+    wide = _levelled(wide, steps) if dtype is torch.bfloat16 else _levelled_by_gram(wide, steps)
+    return (wide.mT if matrices.shape[-2] > matrices.shape[-1] else wide).to(matrices.dtype)
+
+
+def _levelled(wide: Tensor, steps: int) -> Tensor:
     a, b, c = NEWTON_SCHULZ
-    x = matrices.float()
-    wide = x.mT if x.shape[-2] > x.shape[-1] else x
-    wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    # Each step multiplies by a polynomial of the Gram matrix, so the steps are taken on that smaller, square matrix.
+    for _ in range(steps):
+        gram = wide @ wide.mT
+        wide = a * wide + (b * gram + c * (gram @ gram)) @ wide
+    return wide
+
+
+def _levelled_by_gram(wide: Tensor, steps: int) -> Tensor:
+    """The same, shorter: each step multiplies by a polynomial of the Gram matrix, so all are taken on that square one.
+
+    Not for bfloat16, which rounds small eigenvalues of it to negative ones, and those grow without end.
+    """
+    a, b, c = NEWTON_SCHULZ
     gram = wide @ wide.mT
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     product = step = a * identity + b * gram + c * (gram @ gram)
@@ -45,8 +63,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
         gram = step @ step @ gram
         step = a * identity + b * gram + c * (gram @ gram)
         product = step @ product
-    wide = product @ wide
-    return (wide.mT if x.shape[-2] > x.shape[-1] else wide).to(matrices.dtype)
+    return product @ wide
 
 
 class Muon(torch.optim.Optimizer):
@@ -55,8 +72,17 @@ class Muon(torch.optim.Optimizer):
     torch.optim.Muon takes plain matrices only, one at a time.
     """
 
-    def __init__(self, weights: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float = MUON_MOMENTUM):
+    def __init__(
+        self,
+        weights: Iterable[Tensor],
+        *,
+        lr: float,
+        weight_decay: float,
+        momentum: float = MUON_MOMENTUM,
+        dtype: torch.dtype = torch.float32,  # of the products; weights and momentum keep their own
+    ) -> None:
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -84,7 +110,7 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(weight)
             state["momentum"].lerp_(weight.grad, 1.0 - group["momentum"])
             directions.append(weight.grad.lerp(state["momentum"], group["momentum"]).reshape(rows, columns))
-        updates = orthogonalise(torch.stack(directions))
+        updates = orthogonalise(torch.stack(directions), dtype=self.dtype)
         scale = group["lr"] * math.sqrt(max(1.0, rows / columns))
         for weight, update in zip(weights, updates, strict=True):
             weight.mul_(1.0 - group["lr"] * group["weight_decay"])
@@ -105,7 +131,7 @@ def is_muon_matrix(name: str, weight: Tensor) -> bool:
 class Optimizers:
     """What steps the weights: AdamW alone, or Muon beside it. Vectors and tables are not decayed."""
 
-    def __init__(self, network: nn.Module, params: TrainParams) -> None:
+    def __init__(self, network: nn.Module, params: TrainParams, dtype: torch.dtype = torch.float32) -> None:
         self.params = params
         named = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
         matrices = [weight for name, weight in named if params.optimizer == "muon" and is_muon_matrix(name, weight)]
@@ -124,7 +150,7 @@ class Optimizers:
             )
         ]
         if matrices:
-            self.all.append(Muon(matrices, lr=params.lr_muon, weight_decay=params.weight_decay))
+            self.all.append(Muon(matrices, lr=params.lr_muon, weight_decay=params.weight_decay, dtype=dtype))
         self._peaks = [params.lr, params.lr_muon]
 
     def step(self, step: int) -> Tensor:

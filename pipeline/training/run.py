@@ -42,9 +42,9 @@ class TrainResult:
 class Run:
     """All that changes while training, and all that a checkpoint holds."""
 
-    def __init__(self, network: nn.Module, params: TrainParams) -> None:
+    def __init__(self, network: nn.Module, params: TrainParams, dtype: torch.dtype) -> None:
         self.network = network
-        self.optimizers = Optimizers(network, params)
+        self.optimizers = Optimizers(network, params, dtype)
         self.ema = Ema(network, decay=params.ema_decay, start=params.ema_start, every=params.ema_every)
         self.history = History()
         self.step = 0  # steps done

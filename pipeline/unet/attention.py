@@ -107,7 +107,10 @@ class Attention(nn.Module):
         q, k, v = rearrange(self.to_qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         if self.rotary is not None:
             q, k = self.rotary.rotate_queries_or_keys(q), self.rotary.rotate_queries_or_keys(k)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if bias is None else bias.to(q.dtype))
+        if bias is None and cpu.applies_to_attention(q):
+            out = cpu.attend(q, k, v)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias if bias is None else bias.to(q.dtype))
         return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
 
     def along_frames(self, x: Tensor, bias: Tensor) -> Tensor:

@@ -56,9 +56,11 @@ class Shrink(nn.Module):
         self.conv = nn.Conv2d(dim, dim, 4, 2, 1) if fold == 1 else nn.Conv2d(fold * dim, dim_out, 2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.fold > 1:
-            x = rearrange(x, "(b fold) c h w -> b h w (fold c)", fold=self.fold).permute(0, 3, 1, 2)
-        return self.conv(x)
+        if self.fold == 1:
+            return self.conv(x)
+        cells = rearrange(x, "(b fold) c (h i) (w j) -> b h w (i j fold c)", fold=self.fold, i=2, j=2)
+        weight = rearrange(self.conv.weight, "out c i j -> out (i j c)")  # strides meet nowhere: a matrix product
+        return F.linear(cells, weight, self.conv.bias).permute(0, 3, 1, 2)
 
 
 class Widen(nn.Module):
@@ -73,10 +75,13 @@ class Widen(nn.Module):
             self.conv = nn.ConvTranspose2d(dim, fold * dim_out, 2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
         if self.fold == 1:
-            return x
-        return rearrange(x.permute(0, 2, 3, 1), "b h w (fold c) -> (b fold) h w c", fold=self.fold).permute(0, 3, 1, 2)
+            return self.conv(x)
+        assert self.conv.bias is not None
+        weight, bias = rearrange(self.conv.weight, "c out i j -> (i j out) c"), self.conv.bias.repeat(4)
+        cells = F.linear(x.permute(0, 2, 3, 1), weight, bias)
+        video = rearrange(cells, "b h w (i j fold c) -> (b fold) (h i) (w j) c", fold=self.fold, i=2, j=2)
+        return video.permute(0, 3, 1, 2)
 
 
 class Render(nn.Module):

@@ -1,0 +1,91 @@
+"""The README's table and picture anew from the default run's metrics and samples: `python -m bench.readme`.
+
+A test asks that the table in the README is the one that the committed metrics give.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.process import ROOT, run_stage
+from pipeline.render import enlarge, frames_evenly, to_rgb
+from pipeline.shards import Row, read_shard
+
+KINDS = ("seen", "held_out", "reworded")
+TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"
+TABLE = re.compile(re.escape(TITLE) + r"(\|.*\n)+")
+SHOWN = {"seen": 7, "held_out": 3, "reworded": 3}  # rows of the picture
+COLUMNS, CELL, LINE = 8, 64, 18  # frames a row; px of a frame and of the line below it
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(TABLE.sub(lambda _: table(read_metrics(ROOT)), text), encoding="utf-8")
+    picture(read_shard(ROOT / "evaluations/unet/samples.parquet")).save(ROOT / "docs/samples.png")
+
+
+def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
+    """By model."""
+    return {model: json.loads((root / f"metrics/evaluate/{model}.json").read_text()) for model in ("unet", "gan")}
+
+
+def table(metrics: dict[str, dict[str, Any]]) -> str:
+    """In Markdown: shares with their intervals, by kind of prompt, and the control of each."""
+    unet, gan = metrics["unet"], metrics["gan"]
+    shuffled, chance = (_percent(unet[f"caption_shuffle.{key}"]) for key in ("joint", "joint_chance"))
+    rows = [_share_row(unet, "**U-Net, joint**", "joint", f"shuffled captions {shuffled} (chance {chance})")]
+    rows += [_share_row(unet, key, key) for key in ("shape", "colour", "motion", "speed")]
+    pairs, oracle = unet["real_pairs.speed_error"], unet["oracle_on_real.speed_error"]
+    floor = f"two real clips of the same words {pairs:.3f}; the oracle on real clips {oracle:.3f}"
+    rows.append(["speed error", *(f"{unet[f'{kind}.speed_error']:.3f}" for kind in KINDS), floor])
+    rows += [_share_row(gan, f"GAN, {key}", key) for key in ("joint", "shape", "motion")]
+    ratios = f"{unet['frechet.ratio']:.2f} (GAN {gan['frechet.ratio']:.2f})"
+    rows.append(["Fréchet distance over its floor", ratios, "", "", "1 is train against test"])
+    return f"{TITLE}|---|---|---|---|---|\n" + "".join(re.sub(" +", " ", f"| {' | '.join(row)} |\n") for row in rows)
+
+
+def picture(samples: Iterable[Row]) -> Image.Image:
+    """The first samples of each kind, a prompt a row, marked by the oracle."""
+    left = Counter(SHOWN)
+    rows: list[Row] = []
+    for row in samples:
+        if row.key.endswith("/model-0") and left[row.split] > 0:
+            left[row.split] -= 1
+            rows.append(row)
+    sheet = Image.new("RGB", (COLUMNS * (CELL + 8), len(rows) * (CELL + LINE + 2)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for place, row in enumerate(rows):
+        top = place * (CELL + LINE + 2)
+        for column, frame in enumerate(frames_evenly(to_rgb(row.frames()), COLUMNS)):
+            x = column * (CELL + 8)
+            sheet.paste(Image.fromarray(np.ascontiguousarray(enlarge(frame, CELL // len(frame)))), (x, top))
+            draw.rectangle((x, top, x + CELL, top + CELL), outline=(224, 224, 224))
+        verdict = "right" if row.attributes["right"] else "wrong"
+        draw.text((2, top + CELL + 1), f"{verdict} [{row.split}]  {row.captions[0]}", "black", font)
+    return sheet
+
+
+def _share_row(metrics: dict[str, Any], name: str, key: str, control: str | None = None) -> list[str]:
+    shares = [
+        f"{_percent(metrics[f'{kind}.{key}'])} "
+        f"({100 * metrics[f'{kind}.{key}_low']:.1f}–{100 * metrics[f'{kind}.{key}_high']:.1f})"
+        for kind in KINDS
+    ]
+    return [name, *shares, control or f"shuffled {_percent(metrics[f'caption_shuffle.{key}'])}"]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+if __name__ == "__main__":
+    run_stage(main)
