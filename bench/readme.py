@@ -1,6 +1,6 @@
 """The README's table and picture anew from the default run's metrics and samples: `python -m bench.readme`.
 
-A test asks that the table in the README is the one that the committed metrics give.
+A test asks that the committed table is the one that the committed metrics give.
 """
 
 from __future__ import annotations
