@@ -27,9 +27,14 @@ COLUMNS, CELL, LINE = 8, 64, 18  # frames a row; px of a frame and of the line b
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
+    readme, metrics = ROOT / "README.md", read_metrics(ROOT)
+    for model, found in metrics.items():
+        if found["dataset"] != "shapes":
+            raise ValueError(
+                f"metrics/evaluate/{model}.json is of {found['dataset']}, the README of shapes: dvc repro first"
+            )
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(TABLE.sub(lambda _: table(read_metrics(ROOT)), text), encoding="utf-8")
+    readme.write_text(TABLE.sub(lambda _: table(metrics), text), encoding="utf-8")
     picture(read_shard(ROOT / "evaluations/unet/samples.parquet")).save(ROOT / "docs/samples.png")
 
 
