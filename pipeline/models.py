@@ -31,6 +31,7 @@ Family = Literal["unet", "gan"]
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = 1
+LATER_PARAMS = {"unet": {"unfold_frames": None}}  # what cards of earlier models lack, with the value that they meant
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,14 @@ def build_network(card: ModelCard) -> nn.Module:
 
 def _checked(kind: Any, card: ModelCard, section: str) -> Any:
     try:
-        return kind.model_validate(card.section(section))
+        return kind.model_validate({**LATER_PARAMS.get(section, {}), **card.section(section)})
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{CARD_FILE}: {section}.{key}: {first['msg']} (value {first['input']!r})") from None
+        key = ".".join([section, *(str(part) for part in first["loc"])])
+        if first["type"] in ("missing", "extra_forbidden"):
+            reason = "missing" if first["type"] == "missing" else "unknown here"
+            raise ValueError(f"{CARD_FILE}: {key}: {reason}; another version made this model: train again") from None
+        raise ValueError(f"{CARD_FILE}: {key}: {first['msg']} (value {first['input']!r})") from None
 
 
 class VideoModel:

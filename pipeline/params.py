@@ -6,6 +6,7 @@ section, key, value and what is allowed. Nothing here has a default: params.yaml
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -165,6 +166,7 @@ class UnetParams(Section):
     patch: Positive
     patch_frames: Positive
     fold_frames: listed(Positive)  # type: ignore[valid-type]
+    unfold_frames: listed(Positive) | None  # type: ignore[valid-type]
     blocks_per_level: Positive
     norm: Literal["rms", "layer"]
     final_block: bool
@@ -194,9 +196,30 @@ class UnetParams(Section):
                 raise ValueError(f"{key} has {given} entries, but dim_mults has {levels} levels: give one per level")
         if self.fold_frames[0] != 1:
             raise ValueError(f"fold_frames starts with {self.fold_frames[0]}; it must be 1 (see patch_frames)")
+        if self.unfold_frames is not None:
+            self._check_unfolding(self.unfold_frames)
         if self.init_kernel_size % 2 == 0:
             raise ValueError(f"init_kernel_size={self.init_kernel_size} is even; it must be odd")
         return self
+
+    def _check_unfolding(self, unfolds: tuple[int, ...]) -> None:
+        folds = [self.patch_frames, *self.fold_frames[1:]]
+        if len(unfolds) != len(folds):
+            raise ValueError(
+                f"unfold_frames has {len(unfolds)} entries, but there are {len(folds)} levels; null: as folded"
+            )
+        if math.prod(unfolds) != math.prod(folds):
+            raise ValueError(
+                f"unfold_frames {list(unfolds)} gives back {math.prod(unfolds)} frames, but patch_frames x fold_frames "
+                f"folds {math.prod(folds)}: give as many, or null"
+            )
+        for level in range(len(folds)):
+            folded, given = math.prod(folds[: level + 1]), math.prod(unfolds[: level + 1])
+            if folded % given:
+                raise ValueError(
+                    f"unfold_frames {list(unfolds)}: at level {level} a cell holds {given} frames on the way up, "
+                    f"which does not divide the {folded} on the way down: give less at the first levels, or null"
+                )
 
 
 class DiffusionParams(Section):

@@ -119,6 +119,25 @@ def test_params_that_are_out_of_range_are_named(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+def test_a_model_from_before_a_param_samples_as_it_did(tmp_path: Path) -> None:
+    card = write_toy_model(tmp_path)
+    before = load_model(tmp_path).sample(PROMPTS, [0, 1])
+    tree = json.loads((tmp_path / "model.json").read_text())
+    assert card.params["unet"]["unfold_frames"] is None
+    del tree["params"]["unet"]["unfold_frames"]
+    (tmp_path / "model.json").write_text(json.dumps(tree))
+    assert np.array_equal(load_model(tmp_path).sample(PROMPTS, [0, 1]), before)
+
+
+@pytest.mark.parametrize(("key", "says"), [("patch", "missing"), ("stray", "unknown here")])
+def test_a_card_of_another_version_says_so(tmp_path: Path, key: str, says: str) -> None:
+    card = toy_card()
+    card.params["unet"].pop(key, None) or card.params["unet"].update({key: 1})
+    save_model(tmp_path, card, {})
+    with pytest.raises(ValueError, match=rf"unet\.{key}: {says}; another version"):
+        load_model(tmp_path)
+
+
 def test_words_lose_their_punctuation_and_keep_their_hyphens() -> None:
     assert words_of('A red circle, moving "up-left"!') == ["a", "red", "circle", "moving", "up-left"]
     assert vocabulary_of(["b a.", "a C"]) == ("a", "b", "c")

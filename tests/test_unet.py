@@ -24,7 +24,7 @@ from pipeline.unet.attention import (
     TemporalAttention,
 )
 from pipeline.unet.blocks import ConvNextBlock, ResnetBlock, TemporalConv
-from pipeline.unet.unet3d import Shrink, UNet3D, Widen, build_unet
+from pipeline.unet.unet3d import Shrink, SplitFrames, UNet3D, Widen, build_unet
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = load_params(ROOT / "params.yaml").unet
@@ -38,6 +38,7 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "dim": 16,
     "dim_mults": (1, 2),
     "fold_frames": (1, 1),
+    "unfold_frames": None,
     "init_kernel_size": 3,
     "patch": 2,
     "patch_frames": 1,
@@ -65,6 +66,8 @@ FAST = {  # the default network, narrow
     "positions": True,
     "text_queries": 2,
     "patch_frames": 2,
+    "fold_frames": (1, 2),
+    "unfold_frames": (1, 4),
     "final_block": False,
     "head_dim": 24,
 }
@@ -115,7 +118,9 @@ def test_the_seed_preset_has_the_old_systems_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    "layout", [{}, FAST, OLD, {**FAST, "block_type": "convnext"}], ids=["plain", "fast", "old", "cx"]
+    "layout",
+    [{}, FAST, OLD, {**FAST, "block_type": "convnext"}, {**FAST, "unfold_frames": None}],
+    ids=["plain", "fast", "old", "cx", "mirrored"],
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("text_width", [None, WIDTH])
@@ -128,7 +133,9 @@ def test_any_channels_with_and_without_text(layout: dict[str, object], channels:
 
 @pytest.mark.parametrize(("frames", "resolution"), [(1, 8), (3, 24), (10, 32)])
 def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
-    params = UnetParams.model_validate({**PLAIN, **FAST, "patch_frames": 1})
+    params = UnetParams.model_validate(
+        {**PLAIN, **FAST, "patch_frames": 1, "fold_frames": (1, 1), "unfold_frames": None}
+    )
     network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=None)
     x = torch.randn(1, 1, frames, resolution, resolution)
     assert network(x, times(1), None).shape == x.shape
@@ -159,6 +166,8 @@ def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resol
         ({"init_kernel_size": 7}, "stem.weight", (16, 12, 7, 7)),
         ({"patch": 4}, "stem.weight", (16, 48, 3, 3)),
         ({"patch_frames": 2}, "stem.weight", (16, 24, 3, 3)),
+        ({"patch_frames": 2, "unfold_frames": (1, 2)}, "first_split.linear.weight", (32, 16, 1, 1)),
+        ({"patch_frames": 2, "unfold_frames": (1, 2)}, "widens.0.conv.weight", (32, 32, 2, 2)),
         ({"blocks_per_level": 3}, "downs.1.blocks.2.conv1.weight", (32, 32, 3, 3)),
         ({"block_type": "convnext"}, "downs.0.blocks.0.depthwise.weight", (16, 1, 7, 7)),
         ({"cond_dim": 20}, "mid_before.modulation.to_scale_shift.weight", (64, 20)),
@@ -291,6 +300,15 @@ def test_folding_frames_is_a_strided_convolution_and_back() -> None:
     torch.testing.assert_close(coarse, nn.functional.conv2d(folded, shrink.conv.weight, shrink.conv.bias, stride=2))
     wide = nn.functional.conv_transpose2d(coarse, widen.conv.weight, widen.conv.bias, stride=2)
     torch.testing.assert_close(widen(coarse), wide.unflatten(1, (2, 16)).flatten(0, 1))
+
+
+def test_frames_that_shared_a_cell_get_channels_of_their_own_in_their_order() -> None:
+    torch.manual_seed(0)
+    split = SplitFrames(16, 2)
+    made = split(GRID_X).unflatten(0, (-1, 2))
+    for part, weight in enumerate(split.linear.weight.chunk(2)):
+        expected = nn.functional.conv2d(GRID_X, weight, split.linear.bias.chunk(2)[part])
+        torch.testing.assert_close(made[:, part], expected)
 
 
 @pytest.mark.parametrize("kind", [ResnetBlock, ConvNextBlock])

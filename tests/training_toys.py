@@ -63,7 +63,14 @@ def write_toy_table(path: Path, captions: list[str]) -> None:
 def toy_params(**train: Any) -> Params:
     """The committed params at toy measures; keywords change the train section."""
     tree = load_params(Path(__file__).parents[1] / "params.yaml").model_dump(mode="json")
-    tree["unet"] |= {"dim": 16, "dim_mults": [2], "fold_frames": [1], "patch": 4, "patch_frames": 2}
+    tree["unet"] |= {
+        "dim": 16,
+        "dim_mults": [2],
+        "fold_frames": [1],
+        "patch": 4,
+        "patch_frames": 2,
+        "unfold_frames": None,
+    }
     tree["unet"] |= {"attn_heads": 2, "attn_dim_head": 8}
     tree["unet"] |= {"spatial_attention": ["none"], "temporal_attention": [True], "joint_attention": [True]}
     tree["unet"] |= {"cross_attention": [True], "mid_attention": "none", "cond_dim": 32, "dropout": 0.1}

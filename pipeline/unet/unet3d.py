@@ -1,12 +1,15 @@
 """The denoising network: a U-Net over frames, from the old system's layout (presets/seed.yaml) to the fast one.
 
 In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `patch_frames` fold pixels and
-frames into channels first, so that no layer works at full resolution unless it is asked to (patch 1).
+frames into channels first, so that no layer works at full resolution unless it is asked to (patch 1). The way down may
+fold frames earlier than the way up gives them back (`unfold_frames`): where two frames share a cell a motion is heard
+soon, where each has its own a stroke is drawn once and not anew for each motion.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -84,6 +87,21 @@ class Widen(nn.Module):
         return video.permute(0, 3, 1, 2)
 
 
+class SplitFrames(nn.Module):
+    """(B F, C, H, W) to (B F parts, C, H, W): each of the `parts` frames that share a cell gets channels of its own."""
+
+    def __init__(self, dim: int, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.linear = CellLinear(dim, parts * dim) if parts > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.parts == 1:
+            return x
+        cells = self.linear(x).permute(0, 2, 3, 1)  # channels_last, in one copy
+        return rearrange(cells, "b h w (parts c) -> (b parts) h w c", parts=self.parts).permute(0, 3, 1, 2)
+
+
 class Render(nn.Module):
     """A hidden layer before the answer: edges within a patch are no linear function of where they lie.
 
@@ -125,39 +143,44 @@ class UNet3D(nn.Module):
         self.p = p
         self.channels_out = p.out_dim or channels
         self.cells = resolution // p.patch
-        self.level_frames = level_frames(p, frames)
-        self.grid_frames = self.level_frames[0]
-        self.conditioning = Conditioning(p, frames=self.grid_frames, text_width=text_width)
+        self.down_frames = frames_per_level(frames, [p.patch_frames, *p.fold_frames[1:]])
+        self.unfolds = unfolds(p)
+        self.up_frames = frames_per_level(frames, self.unfolds)
+        self.grid_frames = self.down_frames[0]
+        self.conditioning = Conditioning(p, frames=self.up_frames[0], text_width=text_width)
         self.norm = NORMS[p.norm]
         self._cross = text_width is not None
         self._rotary = RotaryEmbedding(min(32, p.attn_dim_head)) if self._attends_to_time() else None
         self.time_bias = RelativePositionBias(p.attn_heads) if self._attends_to_time() else None
 
-        fold = p.patch_frames * p.patch**2
         first = p.init_dim or p.dim
         dims = [first, *(p.dim * mult for mult in p.dim_mults)]
-        self.stem = nn.Conv2d(channels * fold, first, p.init_kernel_size, padding=p.init_kernel_size // 2)
+        self.stem = nn.Conv2d(
+            channels * p.patch_frames * p.patch**2, first, p.init_kernel_size, padding=p.init_kernel_size // 2
+        )
         self.stem_positions = Positions(first, self.grid_frames, self.cells) if p.positions else None
         self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
         self._build_levels(dims)
+        self.first_split = SplitFrames(first, self.up_frames[0] // self.grid_frames)
         self.head_block = BLOCKS[p.block_type](dims[0] * 2, p.dim, None, norm=self.norm) if p.final_block else None
         wide = p.dim if p.final_block else dims[0] * 2
         self.render = Render(wide, p.head_dim, first, self.conditioning.out_dim, self.norm) if p.head_dim else None
-        self.head = CellLinear(p.head_dim or wide, self.channels_out * fold)
+        self.head = CellLinear(p.head_dim or wide, self.channels_out * self.unfolds[0] * p.patch**2)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _build_levels(self, dims: list[int]) -> None:
         self.downs, self.shrinks = nn.ModuleList(), nn.ModuleList()
-        self.ups, self.widens = nn.ModuleList(), nn.ModuleList()
-        folds = self.p.fold_frames
+        self.splits, self.ups, self.widens = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for index, (dim_in, dim_out) in enumerate(pairwise(dims)):
-            fold = folds[index]
+            fold, unfold = (self.p.fold_frames[index], self.unfolds[index]) if index else (1, 1)
             wide = dim_out if fold > 1 else dim_in  # frames folded into channels ask for the level's whole width
+            wide_up = dim_out if unfold > 1 else dim_in
             self.downs.append(self._level(index, wide, dim_out, positions=self.p.positions))
-            self.ups.insert(0, self._level(index, 2 * dim_out, wide, positions=False))
+            self.splits.insert(0, SplitFrames(dim_out, self.up_frames[index] // self.down_frames[index]))
+            self.ups.insert(0, self._level(index, 2 * dim_out, wide_up, positions=False))
             if index:
                 self.shrinks.append(Shrink(dim_in, wide, fold))
-                self.widens.insert(0, Widen(wide, dim_in, fold))
+                self.widens.insert(0, Widen(wide_up, dim_in, unfold))
         coarse = dims[-1]
         self.mid_before = self._block(coarse, coarse)
         self.mid_attention = nn.ModuleList(self._mid_attention(coarse))
@@ -165,7 +188,7 @@ class UNet3D(nn.Module):
 
     def _level(self, index: int, dim: int, dim_out: int, *, positions: bool) -> Level:
         rest = [self._block(dim_out, dim_out) for _ in range(self.p.blocks_per_level - 1)]
-        table = Positions(dim_out, self.level_frames[index], self.cells >> index) if positions else None
+        table = Positions(dim_out, self.down_frames[index], self.cells >> index) if positions else None
         return Level([self._block(dim, dim_out), *rest], self._attention(index, dim_out), table)
 
     def _block(self, dim: int, dim_out: int) -> nn.Module:
@@ -229,32 +252,32 @@ class UNet3D(nn.Module):
         drop_pooled: Tensor | None = None,  # (B,) bool: the pooled vector is hidden, the tokens stay
     ) -> Tensor:  # (B, C_out, F, H, W)
         condition = self.conditioning(t, text, drop_text, drop_pooled)
-        grids = [self._grid(index, x, condition, focus_present) for index in range(len(self.downs))]
-        conds = [_per_frame(condition.vector, frames) for frames in self.level_frames]
-        x = first = self._stem(x, grids[0])
+        grids = {n: self._grid(n, x, condition, focus_present) for n in {*self.down_frames, *self.up_frames}}
+        conds = {n: _per_frame(condition.vector, n) for n in grids}
+        x = first = self._stem(x, grids[self.grid_frames])
         skips: list[Tensor] = []
-        for index, level in enumerate(self.downs):
-            x = level(self.shrinks[index - 1](x) if index else x, conds[index], grids[index])
+        for index, (level, frames) in enumerate(zip(self.downs, self.down_frames, strict=True)):
+            x = level(self.shrinks[index - 1](x) if index else x, conds[frames], grids[frames])
             skips.append(x)
-        x = self.mid_before(x, conds[-1], grids[-1].frames)
+        coarse, fine = self.down_frames[-1], self.up_frames[0]
+        x = self.mid_before(x, conds[coarse], coarse)
         for layer in self.mid_attention:
-            x = layer(x, grids[-1])
-        x = self.mid_after(x, conds[-1], grids[-1].frames)
-        for index, level in enumerate(self.ups):
-            place = len(self.ups) - 1 - index
-            x = level(torch.cat([x, skips.pop()], dim=1), conds[place], grids[place])
-            x = self.widens[index](x) if place else x
+            x = layer(x, grids[coarse])
+        x = self.mid_after(x, conds[coarse], coarse)
+        for index, (level, frames) in enumerate(zip(self.ups, reversed(self.up_frames), strict=True)):
+            x = level(torch.cat([x, self.splits[index](skips.pop())], dim=1), conds[frames], grids[frames])
+            x = self.widens[index](x) if skips else x
+        first = self.first_split(first)
         if self.render is not None:
-            first = self.render.gate(first, conds[0], self.grid_frames)
+            first = self.render.gate(first, conds[fine], fine)
         x = torch.cat([x, first], dim=1)
         if self.head_block is not None:
-            x = self.head_block(x, None, self.grid_frames)
+            x = self.head_block(x, None, fine)
         if self.render is not None:
             x = self.render(x)
         return self._unfold(self.head(x))
 
-    def _grid(self, index: int, x: Tensor, condition: Condition, focus_present: Tensor | None) -> Grid:
-        frames = self.level_frames[index]
+    def _grid(self, frames: int, x: Tensor, condition: Condition, focus_present: Tensor | None) -> Grid:
         return Grid(
             batch=len(x),
             frames=frames,
@@ -273,14 +296,19 @@ class UNet3D(nn.Module):
         return x if self.stem_attention is None else self.stem_attention(x, grid)
 
     def _unfold(self, x: Tensor) -> Tensor:
-        pf, ph = self.p.patch_frames, self.p.patch
+        pf, ph = self.unfolds[0], self.p.patch
         pattern = "(b f) h w (c pf ph pw) -> b c (f pf) (h ph) (w pw)"
-        return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.grid_frames, pf=pf, ph=ph, pw=ph)
+        return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.up_frames[0], pf=pf, ph=ph, pw=ph)
 
 
-def level_frames(p: UnetParams, frames: int) -> list[int]:
-    """Frames of each level's grid."""
-    return [frames // p.patch_frames // math.prod(p.fold_frames[1 : index + 1]) for index in range(len(p.dim_mults))]
+def unfolds(p: UnetParams) -> list[int]:
+    """Per level, the frames that its way out gives back; the first are those of one cell of the answer."""
+    return list(p.unfold_frames) if p.unfold_frames is not None else [p.patch_frames, *p.fold_frames[1:]]
+
+
+def frames_per_level(frames: int, folds: Sequence[int]) -> list[int]:
+    """Frames of each level's grid where `folds` of them become one, level by level."""
+    return [frames // math.prod(folds[: index + 1]) for index in range(len(folds))]
 
 
 def _per_frame(vector: Tensor, frames: int) -> Tensor:
