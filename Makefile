@@ -34,10 +34,10 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/.product
 	@echo "error: no .git here; DVC needs one: git init && git add -A && git commit -m start" >&2; exit 1
 
 repro: .git/HEAD $(VENV)/.product  ## run the whole graph on params.yaml; PRESET=gpu applies presets/gpu.yaml first
-	@python -c 'from pipeline.params import load_params; from pipeline.process import run_stage; run_stage(load_params)'
+	@python -c 'from pipeline.config.params import load_params; from pipeline.runtime.process import run_stage; run_stage(load_params)'
 	$(if $(PRESET),@python -m pipeline.preset apply $(PRESET))
 	dvc repro
-	@python -m pipeline.where
+	@python -m pipeline.summary
 
 test: $(VENV)/.dev  ## all tests
 	python -m pytest
@@ -55,7 +55,7 @@ format: $(VENV)/.dev  ## let ruff format and fix
 	ruff check --fix .
 
 deps: $(VENV)/.product  ## write the modules that each stage reaches into dvc.yaml
-	python -m pipeline.graph
+	python -m pipeline.dvc_deps
 
 bench: $(VENV)/.dev  ## every measurement, side by side with its peer
 	python -m bench.transcode

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from pipeline.evaluation.judge import load_judge
-from pipeline.evaluation.judging import mark_clips, read_clips
+from pipeline.config.params import Params
 from pipeline.evaluation.metrics import attribute_shares
 from pipeline.evaluation.prompts import load_prompts, sample_prompts
-from pipeline.models import load_model
-from pipeline.params import Params
-from pipeline.samplers import SAMPLERS
-from pipeline.text import CaptionTable
+from pipeline.evaluation.scoring import mark_clips, read_clips
+from pipeline.judge.judge import load_judge
+from pipeline.sampling.samplers import SAMPLERS
+from pipeline.sampling.video_model import load_model
+from pipeline.text.captions import CaptionTable
 
 EVALUATIONS = (4, 6, 8, 10, 20, 50, 250)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.embedding import collect_captions, embed_captions
-from pipeline.process import write_json
+from pipeline.runtime.process import write_json
 from pipeline.sources.msrvtt import read_captions
-from pipeline.text import CaptionTable, load_encoder, one_thread
+from pipeline.text.captions import CaptionTable, load_encoder, one_thread
+from pipeline.text.embedding import collect_captions, embed_captions
 
 BATCH = 32
 WORDS = "a man woman dog is are playing running cooking talking in on the street kitchen field about with red car"

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.clips import Clip
-from pipeline.process import write_json
-from pipeline.shards import to_row, write_shard
-from pipeline.training.clip_store import ClipShape, open_clips
+from pipeline.data.clip_dataset import ClipShape, open_clips
+from pipeline.data.gif import Clip
+from pipeline.data.shards import to_row, write_shard
+from pipeline.runtime.process import write_json
 from pipeline.training.feed import ClipFeed
 
 SHAPE = ClipShape(frames=16, resolution=64, channels=3)

@@ -9,8 +9,8 @@ import argparse
 import time
 from pathlib import Path
 
-from pipeline.params import ShapesParams, load_params
-from pipeline.process import write_json
+from pipeline.config.params import ShapesParams, load_params
+from pipeline.runtime.process import write_json
 from pipeline.synthetic.build import GeneratedSet
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import digits_set

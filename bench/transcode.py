@@ -21,8 +21,8 @@ import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
-from pipeline.clips import decode_gif, encode_gif
-from pipeline.process import write_json
+from pipeline.data.gif import decode_gif, encode_gif
+from pipeline.runtime.process import write_json
 from pipeline.sources.archive import open_videos
 from pipeline.transcode.assemble import CLIPS_PER_BATCH, DECODER
 from pipeline.transcode.child import ClipJob

@@ -21,9 +21,9 @@ from bench.contestants import Contestant, VideoSize, count_flops, our_contestant
 from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
 from bench.stopwatch import Timing, alternate
-from pipeline.params import Params, UnetParams, load_params, parse_params
+from pipeline.config.params import Params, UnetParams, load_params, parse_params
 from pipeline.preset import merge, read_preset
-from pipeline.process import run_stage
+from pipeline.runtime.process import run_stage
 from pipeline.training.precision import choose_dtype, tune_backends
 
 PEER_SIZE = {"cpu": VideoSize(2, 8, 32), "cuda": VideoSize(16, 16, 64)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.params import ReportParams
+from pipeline.config.params import ReportParams
 from pipeline.report.gather import Files, FolderFiles, RevisionFiles, Run, gather_run
 from pipeline.report.page import write_page
 from pipeline.report.reel import write_reel

@@ -19,11 +19,13 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from pipeline.device import find_device
-from pipeline.models import CARD_FILE, ModelCard, VideoModel, load_model, read_card, words_of
-from pipeline.params import SamplingParams, load_params
-from pipeline.process import ROOT
-from pipeline.render import FORMATS, frames_evenly, write_clip
+from pipeline.config.params import SamplingParams, load_params
+from pipeline.data.model_card import CARD_FILE, ModelCard, read_card
+from pipeline.data.render import FORMATS, frames_evenly, write_clip
+from pipeline.runtime.device import find_device
+from pipeline.runtime.process import ROOT
+from pipeline.sampling.video_model import VideoModel, load_model
+from pipeline.text.vocabulary import words_of
 
 DEFAULT_MODEL = Path("models/unet")
 PRETRAINED = Path("models/pretrained")

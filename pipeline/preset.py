@@ -13,8 +13,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.params import parse_params
-from pipeline.process import run_stage
+from pipeline.config.params import parse_params
+from pipeline.runtime.process import run_stage
 
 PRESETS = Path("presets")
 

@@ -1,164 +1,117 @@
-"""Parquet shards of GIF clips: `data/shards/<set>/shard-00000.parquet` … and `set.json` beside them.
-
-A row is one clip (see SCHEMA). Bytes are deterministic for the same rows and pyarrow version. `set.json` publishes what
-the set holds: counts per split, held-out combinations, templates, attributes in play.
-`python -m pipeline.shards export | import | show` is in pipeline/shards_cli.py.
-"""
+"""`python -m pipeline.shards export DIR | import DIR | show SHARD`: look at shard sets, and bring clips in and out."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import argparse
+import random
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.clips import Clip, decode_gif, encode_gif
+from pipeline.data.shards import Row, read_rows, read_shard
+from pipeline.transcode.gif_folder import GifShape, export_rows, import_folder
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("split", pa.string()),
-        ("captions", pa.list_(pa.string())),
-        ("n_frames", pa.int32()),
-        ("fps", pa.float32()),
-        ("gif", pa.binary()),
-        ("source", pa.string()),
-        ("attributes", pa.string()),  # JSON
-    ]
-)
+COLUMNS = 8
+FONT_PX = 12
+LINE_PX = 15
+CAPTION_LINES = 2
 
 
-@dataclass(frozen=True)
-class Row:
-    """One clip as stored: its frames are still GIF bytes."""
-
-    key: str
-    split: str
-    captions: tuple[str, ...]
-    n_frames: int
-    fps: float
-    gif: bytes
-    source: str
-    attributes: dict[str, Any]
-
-    def frames(self) -> np.ndarray:
-        """uint8 (n_frames, H, W, 3)."""
-        return decode_gif(self.gif, self.n_frames)
-
-
-def to_row(clip: Clip) -> Row:
-    return Row(
-        clip.key,
-        clip.split,
-        clip.captions,
-        len(clip.frames),
-        clip.fps,
-        encode_gif(clip.frames, clip.fps),
-        clip.source,
-        clip.attributes,
-    )
+def captioned_sheet(rows: Sequence[Row]) -> np.ndarray:
+    """A still of clips, one a row: frames from first to last, captions under them. uint8 (H', W', 3)."""
+    strips = [np.concatenate(list(_evenly(row.frames())), axis=1) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    height = sum(strip.shape[0] + CAPTION_LINES * LINE_PX + 6 for strip in strips)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
+    y = 0
+    for row, strip in zip(rows, strips, strict=True):
+        sheet.paste(Image.fromarray(strip), (0, y))
+        y += strip.shape[0] + 1
+        lines = [f"{row.key} [{row.split}]  {row.captions[0]}", *row.captions[1:CAPTION_LINES]]
+        for number, line in enumerate(lines):
+            draw.text((2, y + number * LINE_PX), _cut(line, width - 4, draw, font), fill="black", font=font)
+        y += CAPTION_LINES * LINE_PX + 5
+    return np.asarray(sheet)
 
 
-def write_shard(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows to one parquet file, whole or not at all."""
-    columns = {
-        "key": [row.key for row in rows],
-        "split": [row.split for row in rows],
-        "captions": [list(row.captions) for row in rows],
-        "n_frames": [row.n_frames for row in rows],
-        "fps": [row.fps for row in rows],
-        "gif": [row.gif for row in rows],
-        "source": [row.source for row in rows],
-        "attributes": [json.dumps(row.attributes, sort_keys=True) for row in rows],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.table(columns, schema=SCHEMA), partial, compression="none", row_group_size=100)
-    partial.replace(path)
+def _evenly(frames: np.ndarray) -> np.ndarray:
+    return frames[np.linspace(0, len(frames) - 1, min(COLUMNS, len(frames))).round().astype(int)]
 
 
-def shard_paths(folder: Path) -> list[Path]:
-    """The set's shards in order. Raises ValueError where there are none."""
-    paths = sorted(Path(folder).glob("shard-*.parquet"))
-    if not paths:
-        raise ValueError(f"{folder}: no shard-*.parquet in it; run the stage that makes this set (dvc repro)")
-    return paths
+def _cut(line: str, width: int, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """What of the line fits into `width` px."""
+    if draw.textlength(line, font=font) <= width:
+        return line
+    while line and draw.textlength(line + "…", font=font) > width:
+        line = line[:-1]
+    return line + "…"
 
 
-def read_shard(path: Path) -> Iterator[Row]:
-    """The clips of one file, in order."""
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=100):
-        for record in batch.to_pylist():
-            captions, attributes = tuple(record["captions"]), json.loads(record["attributes"])
-            yield Row(**{**record, "captions": captions, "attributes": attributes})
-
-
-def read_rows(folder: Path, split: str | None = None, limit: int | None = None) -> Iterator[Row]:
-    """The set's clips in order, of one split or of all."""
-    rows = (row for path in shard_paths(folder) for row in read_shard(path) if split in (None, row.split))
-    return islice(rows, limit)
-
-
-def read_captions(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(key, split, captions) of every clip, without touching the GIF bytes."""
-    for path in shard_paths(folder):
-        for record in pq.read_table(path, columns=["key", "split", "captions"]).to_pylist():
-            yield record["key"], record["split"], tuple(record["captions"])
-
-
-def write_set(folder: Path, description: dict[str, Any]) -> None:
-    """Publish what the set holds beside its shards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "set.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_set(folder: Path) -> dict[str, Any]:
-    """What `write_set` published."""
-    path = Path(folder) / "set.json"
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; run the stage that makes this set (dvc repro)")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True)
-class LoadedSplit:
-    """A split decoded into memory."""
-
-    keys: list[str]
-    captions: list[tuple[str, ...]]
-    attributes: list[dict[str, Any]]
-    frames: np.ndarray  # uint8 (N, F, H, W, 3)
-    fps: float
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-def load_rows(rows: Iterable[Row]) -> LoadedSplit:
-    """Decode rows of equal frame count and resolution. Raises ValueError where there are none."""
-    rows = list(rows)
+def choose(path: Path, count: int, seed: int, split: str | None) -> list[Row]:
+    """`count` random clips of a shard file or a whole set, in order. Raises ValueError where there are none."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such shard or set; run the stage that makes it (dvc repro)")
+    rows = list(read_rows(path, split) if path.is_dir() else (r for r in read_shard(path) if split in (None, r.split)))
     if not rows:
-        raise ValueError("no clips to load: this split of the set is empty")
-    first = rows[0].frames()
-    frames = np.empty((len(rows), *first.shape), np.uint8)
-    for index, row in enumerate(rows):
-        frames[index] = row.frames()
-    return LoadedSplit(
-        [row.key for row in rows],
-        [row.captions for row in rows],
-        [row.attributes for row in rows],
-        frames,
-        rows[0].fps,
+        raise ValueError(f"{path}: no clip of split {split!r} in it" if split else f"{path}: no clip in it")
+    chosen = random.Random(seed).sample(range(len(rows)), min(count, len(rows)))
+    return [rows[index] for index in sorted(chosen)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program; a mistake of the user is one line on stderr and exit code 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(options.command(options))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def _export(options: argparse.Namespace) -> str:
+    return (
+        f"{options.folder}: {export_rows(read_rows(options.set, options.split, options.limit), options.folder)} clips"
     )
 
 
-if __name__ == "__main__":
-    from pipeline.shards_cli import main
+def _import(options: argparse.Namespace) -> str:
+    about = import_folder(options.folder, options.set, GifShape(options.frames, options.resolution))
+    return f"{options.set}: {sum(about['counts'].values())} clips {about['counts']}, {about['rejected']} rejected"
 
-    main()
+
+def _show(options: argparse.Namespace) -> str:
+    rows = choose(options.shard, options.clips, options.seed, options.split)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(captioned_sheet(rows)).save(options.out, format="PNG")
+    return f"{options.out}: {len(rows)} clips of {options.shard}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.shards", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="export | import | show")
+
+    out = commands.add_parser("export", help="a set to x.gif + x.txt files")
+    out.add_argument("folder", type=Path)
+    out.add_argument("--set", type=Path, default=Path("data/shards/shapes"), help="folder of the shards")
+    out.add_argument("--split")
+    out.add_argument("--limit", type=int)
+    out.set_defaults(command=_export)
+
+    into = commands.add_parser("import", help="x.gif + x.txt files to a set")
+    into.add_argument("folder", type=Path)
+    into.add_argument("--set", type=Path, default=Path("data/shards/imported"), help="folder for the shards")
+    into.add_argument("--frames", type=int, default=16)
+    into.add_argument("--resolution", type=int, default=64)
+    into.set_defaults(command=_import)
+
+    show = commands.add_parser("show", help="random clips with their captions, as one picture")
+    show.add_argument("shard", type=Path, help="a shard file or the folder of a set")
+    show.add_argument("--out", type=Path, default=Path("sheet.png"))
+    show.add_argument("--clips", type=int, default=8)
+    show.add_argument("--seed", type=int, default=0)
+    show.add_argument("--split")
+    show.set_defaults(command=_show)
+    return parser

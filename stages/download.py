@@ -6,8 +6,8 @@ import logging
 import time
 from pathlib import Path
 
-from pipeline.params import load_params
-from pipeline.process import run_stage, whole_folder, write_json
+from pipeline.config.params import load_params
+from pipeline.runtime.process import run_stage, whole_folder, write_json
 from pipeline.sources import kaggle, local, sample
 
 log = logging.getLogger("t2v")

@@ -7,11 +7,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.embedding import collect_captions, embed_captions
-from pipeline.params import DATASETS, load_params
-from pipeline.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
-from pipeline.shards import read_captions
-from pipeline.text import load_encoder
+from pipeline.config.params import DATASETS, load_params
+from pipeline.data.shards import read_captions
+from pipeline.runtime.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
+from pipeline.text.captions import load_encoder
+from pipeline.text.embedding import collect_captions, embed_captions
 
 log = logging.getLogger("t2v")
 

@@ -11,15 +11,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 from functools import partial
 from pathlib import Path
 
-from pipeline.device import find_device
+from pipeline.config.params import load_params
+from pipeline.data.shards import write_shard
 from pipeline.evaluation.evaluate import evaluate_model
-from pipeline.evaluation.judge import load_judge
 from pipeline.evaluation.plots import write_plots
-from pipeline.models import load_model
-from pipeline.params import load_params
-from pipeline.process import run_stage, write_json
-from pipeline.shards import write_shard
-from pipeline.text import CaptionTable
+from pipeline.judge.judge import load_judge
+from pipeline.runtime.device import find_device
+from pipeline.runtime.process import run_stage, write_json
+from pipeline.sampling.video_model import load_model
+from pipeline.text.captions import CaptionTable
 
 log = logging.getLogger("t2v")
 

@@ -6,11 +6,11 @@ import logging
 import time
 from pathlib import Path
 
-from pipeline.device import find_device
-from pipeline.evaluation.judge import save_judge
-from pipeline.evaluation.judge_training import make_judge
-from pipeline.params import load_params
-from pipeline.process import run_stage, write_json
+from pipeline.config.params import load_params
+from pipeline.judge.build import make_judge
+from pipeline.judge.judge import save_judge
+from pipeline.runtime.device import find_device
+from pipeline.runtime.process import run_stage, write_json
 
 log = logging.getLogger("t2v")
 

@@ -6,11 +6,11 @@ import logging
 import time
 from pathlib import Path
 
-from pipeline.params import load_params
-from pipeline.process import run_stage, write_json
+from pipeline.config.params import load_params
 from pipeline.report.gather import FolderFiles, committed_params, gather_run
 from pipeline.report.page import contact_sheets, write_page
 from pipeline.report.reel import write_reel
+from pipeline.runtime.process import run_stage, write_json
 
 log = logging.getLogger("t2v")
 

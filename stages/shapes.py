@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline.params import load_params
-from pipeline.process import fingerprint, run_stage, write_json
+from pipeline.config.params import load_params
+from pipeline.runtime.process import fingerprint, run_stage, write_json
 from pipeline.synthetic.build import publish_set
 from pipeline.synthetic.shapes import shapes_set
 

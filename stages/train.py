@@ -9,14 +9,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 import logging
 from pathlib import Path
 
-from pipeline.diffusion import Diffusion
-from pipeline.params import load_params
-from pipeline.process import fingerprint, run_stage, scratch_folder
-from pipeline.text import CaptionTable
+from pipeline.config.params import load_params
+from pipeline.diffusion.noise import DropShares
+from pipeline.diffusion.process import Diffusion
+from pipeline.runtime.process import fingerprint, run_stage, scratch_folder
+from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
 from pipeline.training.distributed import open_team, relaunch_by_torchrun
 from pipeline.training.loop import train
-from pipeline.training.noise import DropShares
 from pipeline.training.outputs import write_outputs
 from pipeline.training.setup import open_feed, open_preview, open_validation, start_network, uses_text
 

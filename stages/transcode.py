@@ -6,8 +6,8 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.params import load_params
-from pipeline.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
+from pipeline.config.params import load_params
+from pipeline.runtime.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
 from pipeline.sources.archive import open_videos
 from pipeline.sources.manifest import read_manifest
 from pipeline.sources.msrvtt import read_captions

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pipeline import cores
+from pipeline.runtime import parallel as cores
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from pipeline.models import ModelCard, build_network, save_model
-from pipeline.text import EncoderInfo, TextBatch
+from pipeline.data.model_card import ModelCard, save_model
+from pipeline.sampling.video_model import build_network
+from pipeline.text.captions import EncoderInfo, TextBatch
 from tests.training_toys import toy_params
 
 INFO = EncoderInfo("toy", None, 12, "mean", 16)

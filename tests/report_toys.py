@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.clips import Clip
-from pipeline.shards import Row, to_row, write_set, write_shard
+from pipeline.data.gif import Clip
+from pipeline.data.shards import Row, to_row, write_set, write_shard
 
 COLOURS = {"red": (214, 40, 40), "green": (40, 150, 70), "blue": (40, 80, 210), "yellow": (240, 200, 40)}
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}

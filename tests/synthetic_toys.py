@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from pipeline.params import Colour, MovingMnistParams, Shape, ShapeMotion, ShapesParams, load_params
-from pipeline.shards import Row
+from pipeline.config.params import Colour, MovingMnistParams, Shape, ShapeMotion, ShapesParams, load_params
+from pipeline.data.shards import Row
 from pipeline.synthetic.digits import DigitBank, load_digit_bank
 
 ROOT = Path(__file__).resolve().parent.parent

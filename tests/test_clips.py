@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.clips import decode_gif, encode_gif, fit_frame_count, frame_delay_cs
+from pipeline.data.gif import decode_gif, encode_gif, fit_frame_count, frame_delay_cs
 
 
 def noise(n_frames: int = 4, side: int = 64, seed: int = 0) -> np.ndarray:

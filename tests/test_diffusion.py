@@ -10,10 +10,10 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pipeline.diffusion import Diffusion
-from pipeline.params import DiffusionParams, load_params
-from pipeline.samplers import posterior
-from pipeline.schedules import BetaSchedule, FlowSchedule, cosine_betas, linear_betas, sigmoid_betas
+from pipeline.config.params import DiffusionParams, load_params
+from pipeline.diffusion.process import Diffusion
+from pipeline.diffusion.schedules import BetaSchedule, FlowSchedule, cosine_betas, linear_betas, sigmoid_betas
+from pipeline.sampling.samplers import posterior
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 SCHEDULES = ["flow", "cosine", "linear", "sigmoid"]

@@ -13,15 +13,16 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.evaluation import evaluate, judging, metrics, plots, prompts
+from pipeline.config.params import EvaluateParams, ReportParams, load_params
+from pipeline.data.model_card import ModelCard
+from pipeline.data.shards import Row, read_rows, write_set, write_shard
+from pipeline.evaluation import evaluate, metrics, plots, prompts, scoring
 from pipeline.evaluation.distances import set_distances
-from pipeline.evaluation.features import FeatureNet
-from pipeline.evaluation.judge import Judge, JudgeCard, save_judge
-from pipeline.evaluation.judging import Answers
 from pipeline.evaluation.prompts import PromptSet, Samples
-from pipeline.models import ModelCard, VideoModel
-from pipeline.params import EvaluateParams, ReportParams, load_params
-from pipeline.shards import Row, read_rows, write_set, write_shard
+from pipeline.evaluation.scoring import Answers
+from pipeline.judge.features import FeatureNet
+from pipeline.judge.judge import Judge, JudgeCard, save_judge
+from pipeline.sampling.video_model import VideoModel
 from pipeline.synthetic.shapes import shapes_set
 from stages.evaluate import main
 from tests.model_toys import HashEncoder, toy_card, write_toy_model
@@ -141,10 +142,10 @@ def test_speeds_are_compared_between_clips_of_the_same_words_only() -> None:
 
     alike = [clip("left", "slow", 1.0), clip("left", "slow", 2.0)]
     others = [clip("left", "fast", 9.0), clip("up", "slow", 5.0), clip("still", None, 0.0), clip("left", "slow", 7, 7)]
-    assert judging.speed_between_real(alike + others) == {
+    assert scoring.speed_between_real(alike + others) == {
         "real_pairs.speed_error": pytest.approx((1.0 / 2.0 + 1.0 / 1.0) / 2)
     }
-    assert judging.speed_between_real(others) == {}
+    assert scoring.speed_between_real(others) == {}
 
 
 @pytest.mark.slow
@@ -262,7 +263,7 @@ def test_another_sets_judge_is_refused(shards: Path, judge: Judge) -> None:
 def test_sets_too_small_for_a_distance_say_so(shards: Path, judge: Judge) -> None:
     model = parrot(shards)
     asked = prompts.load_prompts(shards, model.card, count=3, seed=0)[0]
-    answered = judging.Answers(asked, prompts.Samples(asked.real, 1.0, 3), [], [])
+    answered = scoring.Answers(asked, prompts.Samples(asked.real, 1.0, 3), [], [])
     assert list(evaluate.distance_metrics(judge, answered, shards, model.card, EVALUATE)) == ["distances_note"]
 
 
@@ -272,8 +273,8 @@ def test_equal_readings_have_equal_keys(shards: Path, judge: Judge) -> None:
     for one in rows:
         by_key: dict[Any, Any] = {}
         for reading in readings:
-            marks = {k: v for k, v in judging.mark(judge, reading, one.attributes).items() if isinstance(v, bool)}
-            assert by_key.setdefault(judging.reading_key(reading), marks) == marks
+            marks = {k: v for k, v in scoring.mark(judge, reading, one.attributes).items() if isinstance(v, bool)}
+            assert by_key.setdefault(scoring.reading_key(reading), marks) == marks
 
 
 @pytest.mark.slow
@@ -281,7 +282,7 @@ def test_equal_readings_have_equal_keys(shards: Path, judge: Judge) -> None:
 def test_the_stage_leaves_metrics_plots_and_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, judge: Judge
 ) -> None:
-    monkeypatch.setattr("pipeline.text.load_encoder", lambda info: HashEncoder())
+    monkeypatch.setattr("pipeline.text.captions.load_encoder", lambda info: HashEncoder())
     write_toy_set(tmp_path)
     rows = list(read_rows(tmp_path / "data/shards/shapes"))
     truth = {

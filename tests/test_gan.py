@@ -16,15 +16,16 @@ import torch
 import yaml
 from torch import Tensor
 
+from pipeline.config.params import TrainGanParams, load_params, parse_params
+from pipeline.data.tensors import to_model
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
+from pipeline.gan.hard_negatives import Rivals
 from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty
-from pipeline.gan.rivals import Rivals
-from pipeline.gan.words import Vocabulary, WordEmbedding
-from pipeline.models import load_model, vocabulary_of
-from pipeline.params import TrainGanParams, load_params, parse_params
-from pipeline.tensors import to_model
+from pipeline.gan.text_encoder import Vocabulary, WordEmbedding
+from pipeline.sampling.video_model import load_model
+from pipeline.text.vocabulary import vocabulary_of
 from stages.train_gan import main
 from tests.training_toys import COLOURS, FRAMES, SIDE, toy_clip, toy_params, write_toy_set
 
@@ -400,7 +401,7 @@ def test_the_stage_leaves_a_model_samples_losses_and_metrics(toy_root: Path, tex
 
 SAMPLE = """
 import hashlib, sys
-from pipeline.models import load_model
+from pipeline.sampling.video_model import load_model
 video = load_model(sys.argv[1]).sample(["a red square moving up", "a green square, wobbling"], [5, 6])
 print(hashlib.sha256(video.tobytes()).hexdigest())
 """

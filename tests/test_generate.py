@@ -18,7 +18,7 @@ PROMPT = "a red circle moving up"
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("pipeline.text.load_encoder", lambda info: HashEncoder())
+    monkeypatch.setattr("pipeline.text.captions.load_encoder", lambda info: HashEncoder())
     write_toy_model(tmp_path / "model")
     return tmp_path / "model"
 

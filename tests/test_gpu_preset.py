@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.params import load_params, parse_params
+from pipeline.config.params import load_params, parse_params
+from pipeline.data.shards import write_set, write_shard
 from pipeline.preset import merge, read_preset
-from pipeline.shards import write_set, write_shard
 from pipeline.synthetic.shapes import shapes_set
 from stages.train import main
 from tests.training_toys import write_toy_table

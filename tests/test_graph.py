@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.graph import UNTRACKED, code_deps, is_code, stage_script
-from pipeline.params import Params
+from pipeline.config.params import Params
+from pipeline.dvc_deps import UNTRACKED, code_deps, is_code, stage_script
 from pipeline.preset import apply_preset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,9 +39,9 @@ def test_the_walk_finds_what_is_imported_inside_functions() -> None:
 
 def test_the_walk_leaves_out_what_only_a_command_line_imports() -> None:
     """`python -m pipeline.shards` reads folders and captions; a training that imports its rows does not."""
-    assert "pipeline/shards.py" in code_deps("train")
+    assert "pipeline/data/shards.py" in code_deps("train")
     assert not [name for name in code_deps("train") if name.startswith("pipeline/sources/")]
-    assert "pipeline/shards_cli.py" not in code_deps("train")
+    assert "pipeline/shards.py" not in code_deps("train")
 
 
 def test_dvc_reads_yaml_by_the_c_parser() -> None:

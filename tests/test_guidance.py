@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion import Diffusion
-from pipeline.guidance import GuidedDenoiser, guided_denoiser, join_texts, rescale_guidance, threshold
-from pipeline.params import DiffusionParams, SamplingParams, load_params
-from pipeline.samplers import sample_video
-from pipeline.text import TextBatch
+from pipeline.config.params import DiffusionParams, SamplingParams, load_params
+from pipeline.diffusion.process import Diffusion
+from pipeline.sampling.guidance import GuidedDenoiser, guided_denoiser, join_texts, rescale_guidance, threshold
+from pipeline.sampling.samplers import sample_video
+from pipeline.text.captions import TextBatch
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 NULL = 0.01  # what the fake network adds for the null caption

@@ -9,16 +9,17 @@ import pytest
 import torch
 import yaml
 
-from pipeline.clips import Clip
-from pipeline.evaluation.digit_clips import cut_out, find_strokes, read_digits
-from pipeline.evaluation.digit_reader import NO_DIGIT, SIDE, DigitReader, elect, wear
-from pipeline.evaluation.features import attribute_targets
-from pipeline.evaluation.judge import Judge, load_judge
-from pipeline.evaluation.judge_training import digit_crops
-from pipeline.evaluation.oracles import score
-from pipeline.evaluation.retrieval import recall, recall_metrics, train_retrieval
-from pipeline.params import JudgeParams, MovingMnistParams, ShapesParams, load_params
-from pipeline.shards import Row, load_rows, to_row, write_set, write_shard
+from pipeline.config.params import JudgeParams, MovingMnistParams, ShapesParams, load_params
+from pipeline.data.gif import Clip
+from pipeline.data.shards import Row, load_rows, to_row, write_set, write_shard
+from pipeline.judge.build import digit_crops
+from pipeline.judge.digit_training import wear
+from pipeline.judge.features import attribute_targets
+from pipeline.judge.judge import Judge, load_judge
+from pipeline.judge.retrieval import recall, recall_metrics, train_retrieval
+from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
+from pipeline.oracles.digits import cut_out, find_strokes, read_digits
+from pipeline.oracles.shapes import score
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import DigitsSet, digits_set
 from pipeline.synthetic.shapes import ShapesSet, shapes_set

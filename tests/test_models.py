@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models import load_model, read_card, save_model, vocabulary_of, words_of
+from pipeline.data.model_card import read_card, save_model
+from pipeline.sampling.video_model import load_model
+from pipeline.text.vocabulary import vocabulary_of, words_of
 from tests.model_toys import HashEncoder, toy_card, write_toy_model
 
 PROMPTS = ["a red circle moving up", "a blue circle moving down"]
@@ -16,7 +18,7 @@ PROMPTS = ["a red circle moving up", "a blue circle moving down"]
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.text.load_encoder", lambda info: HashEncoder())
+    monkeypatch.setattr("pipeline.text.captions.load_encoder", lambda info: HashEncoder())
 
 
 def test_equal_models_are_equal_bytes(tmp_path: Path) -> None:

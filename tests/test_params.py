@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.params import ParamsError, load_params, parse_params
+from pipeline.config.params import ParamsError, load_params, parse_params
 from pipeline.preset import apply_preset, merge, preset_args, read_preset
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import render
-from pipeline.clips import decode_gif
+from pipeline.data import render
+from pipeline.data.gif import decode_gif
 
 
 def drifting_square(f: int = 6, side: int = 32, channels: int = 3) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from pipeline.compare import compare
-from pipeline.params import load_params
+from pipeline.config.params import load_params
 from pipeline.report import charts, gather, page, sections, strips
 from pipeline.report.reel import reel_scenes, write_reel
 from stages.report import main

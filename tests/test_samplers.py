@@ -14,10 +14,10 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from pipeline.diffusion import Diffusion
-from pipeline.interpolate import interpolate_clips
-from pipeline.params import DiffusionParams, SamplingParams, load_params
-from pipeline.samplers import (
+from pipeline.config.params import DiffusionParams, SamplingParams, load_params
+from pipeline.diffusion.process import Diffusion
+from pipeline.sampling.interpolation import interpolate_clips
+from pipeline.sampling.samplers import (
     SAMPLERS,
     build_sampler,
     draw_noise,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.clips import Clip, encode_gif
-from pipeline.gif_folder import GifShape, export_rows, import_folder
-from pipeline.shards import Row, load_rows, read_captions, read_rows, read_set, to_row, write_set, write_shard
-from pipeline.shards_cli import captioned_sheet, choose, main
+from pipeline.data.gif import Clip, encode_gif
+from pipeline.data.shards import Row, load_rows, read_captions, read_rows, read_set, to_row, write_set, write_shard
+from pipeline.shards import captioned_sheet, choose, main
+from pipeline.transcode.gif_folder import GifShape, export_rows, import_folder
 
 
 def clip(index: int, n_frames: int = 6, side: int = 24) -> Clip:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.params import DownloadParams
+from pipeline.config.params import DownloadParams
 from pipeline.sources import local
 from pipeline.sources.archive import VideoArchive, open_videos
 from pipeline.sources.msrvtt import read_captions, split_by_hash

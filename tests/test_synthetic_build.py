@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.shards import read_rows, read_set
+from pipeline.data.shards import read_rows, read_set
 from pipeline.synthetic.build import build_set, split_counts
 from pipeline.synthetic.moving_digits import digits_set
 from pipeline.synthetic.shapes import shapes_set
@@ -90,7 +90,7 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> No
     command = [
         sys.executable,
         "-c",
-        "from pathlib import Path; from pipeline.process import run_stage; from stages.shapes import main\n"
+        "from pathlib import Path; from pipeline.runtime.process import run_stage; from stages.shapes import main\n"
         f"if __name__ == '__main__': run_stage(lambda: main(params_path=Path({str(path)!r}),"
         f" shards=Path({str(tmp_path / 'out')!r}), metrics=Path({str(tmp_path / 'm.json')!r})))",
     ]

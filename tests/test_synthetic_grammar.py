@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from pipeline.params import Colour, Shape, ShapeMotion
+from pipeline.config.params import Colour, Shape, ShapeMotion
 from pipeline.synthetic.grammar import Saying, Template, build_grammar, say
 from pipeline.synthetic.moving_digits import digits_set
 from pipeline.synthetic.shapes import shapes_set

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.clips import decode_gif
-from pipeline.params import Colour, Shape, ShapeMotion
+from pipeline.config.params import Colour, Shape, ShapeMotion
+from pipeline.data.gif import decode_gif
 from pipeline.synthetic.backgrounds import contrast, make_background
 from pipeline.synthetic.draw import RGB, Painted, coverage, draw
 from pipeline.synthetic.indexed_gif import encode_indexed_gif

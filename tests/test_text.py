@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import embedding
-from pipeline.embedding import collect_captions, embed_captions
-from pipeline.shards import Row, write_shard
-from pipeline.text import CaptionTable, Encoder, TextBatch, load_encoder, one_thread
+from pipeline.data.shards import Row, write_shard
+from pipeline.text import embedding
+from pipeline.text.captions import CaptionTable, Encoder, TextBatch, load_encoder, one_thread
+from pipeline.text.embedding import collect_captions, embed_captions
 from stages import embed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -189,7 +189,7 @@ def test_an_encoder_that_changed_since(folder: Path, encoder: Encoder) -> None:
 
 MISSING = """
 import sys, time
-from pipeline.encoders import locate_encoder
+from pipeline.text.encoders import locate_encoder
 started = time.monotonic()
 try:
     locate_encoder(sys.argv[1], None)
@@ -275,7 +275,7 @@ def hub(folder: Path) -> Iterator[str]:
 
 LOADED = """
 import sys
-from pipeline.text import load_encoder
+from pipeline.text.captions import load_encoder
 encoder = load_encoder("somebody/tiny-bert")
 print(encoder.info.width, encoder.info.revision, float(encoder.encode(["a red circle"]).pooled.abs().sum()))
 """

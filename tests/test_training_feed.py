@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.diffusion import Diffusion
-from pipeline.training.batches import preparer, to_device
-from pipeline.training.clip_store import (
+from pipeline.data.clip_dataset import (
     ClipShape,
     MemoryClips,
     StreamedClips,
@@ -20,8 +18,10 @@ from pipeline.training.clip_store import (
     index_split,
     open_clips,
 )
+from pipeline.diffusion.noise import DropShares, draw_step, noise_of_seeds
+from pipeline.diffusion.process import Diffusion
+from pipeline.training.batches import preparer, to_device
 from pipeline.training.feed import ClipFeed, prefetch
-from pipeline.training.noise import DropShares, draw_step, noise_of_seeds
 from pipeline.training.setup import open_feed, text_statistics
 from tests.training_toys import FRAMES, SIDE, SPLITS, toy_clip, toy_params, toy_texts, write_toy_set
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.diffusion import Diffusion
-from pipeline.models import load_model
-from pipeline.params import Params
+from pipeline.config.params import Params
+from pipeline.diffusion.noise import DropShares
+from pipeline.diffusion.process import Diffusion
+from pipeline.sampling.video_model import load_model
 from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.crew import crew_size
 from pipeline.training.distributed import Team
 from pipeline.training.feed import ClipBatch, ClipFeed
 from pipeline.training.loop import train
-from pipeline.training.noise import DropShares
 from pipeline.training.run import TrainResult
 from pipeline.training.setup import open_feed, open_preview, open_validation, start_network
+from pipeline.training.thread_parallel import crew_size
 from stages import train as stage
 from tests.training_toys import toy_params, toy_texts, write_toy_params, write_toy_set
 

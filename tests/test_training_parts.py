@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import cores
+from pipeline.runtime import parallel as cores
 from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
 from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, torchrun_args

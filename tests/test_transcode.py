@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.params import TranscodeParams, load_params
-from pipeline.shards import read_rows, read_set
+from pipeline.config.params import TranscodeParams, load_params
+from pipeline.data.shards import read_rows, read_set
 from pipeline.sources.archive import open_videos
 from pipeline.sources.manifest import describe
 from pipeline.sources.msrvtt import read_captions

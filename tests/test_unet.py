@@ -11,9 +11,9 @@ import yaml
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
-from pipeline.params import UnetParams, load_params
-from pipeline.text import TextBatch
-from pipeline.unet import cpu
+from pipeline.config.params import UnetParams, load_params
+from pipeline.text.captions import TextBatch
+from pipeline.unet import cpu_kernels as cpu
 from pipeline.unet.attention import (
     CrossAttention,
     Grid,

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline.clips import Clip
-from pipeline.params import Params, load_params, parse_params
-from pipeline.shards import to_row, write_set, write_shard
-from pipeline.text import CaptionTable, EncoderInfo, info_to_metadata
+from pipeline.config.params import Params, load_params, parse_params
+from pipeline.data.gif import Clip
+from pipeline.data.shards import to_row, write_set, write_shard
+from pipeline.text.captions import CaptionTable, EncoderInfo, info_to_metadata
 
 COLOURS = {"red": (230, 30, 30), "green": (30, 180, 30), "blue": (30, 30, 230), "yellow": (230, 220, 30)}
 SPLITS = {"train": 24, "val": 6, "held_out": 6}

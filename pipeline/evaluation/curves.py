@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.params import EvaluateParams, SamplingParams
 from pipeline.evaluation.prompts import PromptSet, Samples, sample_prompts
-from pipeline.models import VideoModel
-from pipeline.params import EvaluateParams, SamplingParams
-from pipeline.text import CaptionTable
+from pipeline.sampling.video_model import VideoModel
+from pipeline.text.captions import CaptionTable
 
 Measure = Callable[[np.ndarray, PromptSet], dict[str, float]]
 

@@ -15,11 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.diffusion import Diffusion
+from pipeline.config.params import DiffusionParams, EvaluateParams, ReportParams, SamplingParams
+from pipeline.data.clip_dataset import ClipShape, fit_clip
+from pipeline.data.model_card import ModelCard
+from pipeline.data.render import to_rgb
+from pipeline.data.shards import Row, read_rows, read_set
+from pipeline.diffusion.process import Diffusion
+from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.evaluation.curves import sampling_curves
 from pipeline.evaluation.distances import frechet, nearest, nearest_neighbours, set_distances
-from pipeline.evaluation.judge import Judge
-from pipeline.evaluation.judging import (
+from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, flat_marks
+from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips, sample_prompts
+from pipeline.evaluation.scoring import (
     Answers,
     accuracy_table,
     has_attributes,
@@ -28,17 +35,11 @@ from pipeline.evaluation.judging import (
     shuffle_control,
     speed_between_real,
 )
-from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, flat_marks
-from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips, sample_prompts
-from pipeline.evaluation.retrieval import recall_metrics
 from pipeline.evaluation.showcase import showcase
-from pipeline.models import ModelCard, VideoModel
-from pipeline.params import DiffusionParams, EvaluateParams, ReportParams, SamplingParams
-from pipeline.render import to_rgb
-from pipeline.shards import Row, read_rows, read_set
-from pipeline.text import CaptionTable
-from pipeline.training.clip_store import ClipShape, fit_clip
-from pipeline.training.validation import MAX_CLIPS, Validation
+from pipeline.judge.judge import Judge
+from pipeline.judge.retrieval import recall_metrics
+from pipeline.sampling.video_model import VideoModel
+from pipeline.text.captions import CaptionTable
 
 log = logging.getLogger("t2v")
 

@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.cores import run_on_cores
-from pipeline.evaluation.known_captions import keep_known
-from pipeline.models import ModelCard, VideoModel
-from pipeline.params import SamplingParams
-from pipeline.shards import Row, read_rows
-from pipeline.text import CaptionTable
-from pipeline.training.clip_store import ClipShape, fit_clip
+from pipeline.config.params import SamplingParams
+from pipeline.data.clip_dataset import ClipShape, fit_clip, keep_known
+from pipeline.data.model_card import ModelCard
+from pipeline.data.shards import Row, read_rows
+from pipeline.runtime.parallel import run_on_cores
+from pipeline.sampling.video_model import VideoModel
+from pipeline.text.captions import CaptionTable
 
 log = logging.getLogger("t2v")
 Answer = TypeVar("Answer")

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.clips import encode_gif
-from pipeline.evaluation.judge import Judge
-from pipeline.evaluation.judging import Answers, in_words, mark_clips, read_clips
+from pipeline.config.params import EvaluateParams, ReportParams, SamplingParams
+from pipeline.data.gif import encode_gif
+from pipeline.data.model_card import ModelCard
+from pipeline.data.render import to_rgb
+from pipeline.data.shards import Row
 from pipeline.evaluation.metrics import Marks
-from pipeline.evaluation.oracles import Reading
 from pipeline.evaluation.prompts import PromptSet, sample_prompts
-from pipeline.models import ModelCard, VideoModel
-from pipeline.params import EvaluateParams, ReportParams, SamplingParams
-from pipeline.render import to_rgb
-from pipeline.shards import Row
-from pipeline.text import CaptionTable
+from pipeline.evaluation.scoring import Answers, in_words, mark_clips, read_clips
+from pipeline.judge.judge import Judge
+from pipeline.oracles.shapes import Reading
+from pipeline.sampling.video_model import VideoModel
+from pipeline.text.captions import CaptionTable
 
 
 @dataclass(frozen=True)

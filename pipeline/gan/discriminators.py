@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.gan.words import SAID
-from pipeline.params import TrainGanParams
+from pipeline.config.params import TrainGanParams
+from pipeline.gan.text_encoder import SAID
 
 LAST_GRID = 4  # px, where the clip judge flattens
 FRAME_HALVINGS = 3  # of the frame judge, before it pools

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from pipeline.gan.words import SAID, CaptionReader, Vocabulary
-from pipeline.params import TrainGanParams
+from pipeline.config.params import TrainGanParams
+from pipeline.data.model_card import ModelCard, read_section
+from pipeline.gan.text_encoder import SAID, CaptionReader, Vocabulary
 
 if TYPE_CHECKING:
-    from pipeline.models import ModelCard
-    from pipeline.text import TextBatch
+    from pipeline.text.captions import TextBatch
 
 STEM = 8  # px, height and width of the first grid
 NARROWEST = 16  # channels
@@ -218,5 +218,5 @@ def _posed(sprite: Tensor, poses: Tensor) -> Tensor:
 
 def build_gan(card: ModelCard) -> VideoGenerator:
     """The untrained generator that a model card describes."""
-    params = TrainGanParams.model_validate(card.section("train_gan"))
+    params = read_section(TrainGanParams, card, "train_gan")
     return VideoGenerator(params, card.vocabulary, card.text["width"] if card.text else None)

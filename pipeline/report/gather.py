@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline.params import DATASETS
-from pipeline.shards import Row
+from pipeline.config.params import DATASETS
+from pipeline.data.shards import Row
 
 MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}  # as shown, in the order of the columns
 STAGES = ("download", "transcode", "shapes", "moving_mnist", "embed", "judge", "train", "train_gan")

@@ -15,11 +15,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.params import ReportParams
+from pipeline.config.params import ReportParams
+from pipeline.data.shards import Row, read_rows
 from pipeline.report import sections
 from pipeline.report.gather import ModelResult, Run
 from pipeline.report.strips import Strip, film_strip, sheet_uri
-from pipeline.shards import Row, read_rows
 
 HERE = Path(__file__).parent
 SHEET_CLIPS = 8

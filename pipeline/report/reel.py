@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.render import enlarge
+from pipeline.data.render import enlarge
+from pipeline.data.shards import Row
 from pipeline.report.gather import ModelResult
 from pipeline.report.sections import KINDS
-from pipeline.shards import Row
 
 SIDE = 256  # px of a clip, the nearest whole multiple of its own
 GAP = 24

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from pipeline.params import DownloadParams
-from pipeline.process import scratch_folder
+from pipeline.config.params import DownloadParams
+from pipeline.runtime.process import scratch_folder
 from pipeline.sources import local
 from pipeline.sources.kaggle_client import download_files
 from pipeline.sources.manifest import Manifest, describe

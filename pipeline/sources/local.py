@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from pipeline.params import DownloadParams
+from pipeline.config.params import DownloadParams
 from pipeline.sources.archive import VIDEO_SUFFIXES, is_video, open_videos
 from pipeline.sources.manifest import Manifest, describe, videos_of
 from pipeline.sources.members import natural_order

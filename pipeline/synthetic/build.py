@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from pipeline.params import SyntheticParams
-from pipeline.process import die_with_parent, drop_other_scratch, scratch_folder, worker_count
-from pipeline.shards import Row, write_set, write_shard
+from pipeline.config.params import SyntheticParams
+from pipeline.data.shards import Row, write_set, write_shard
+from pipeline.runtime.process import die_with_parent, drop_other_scratch, scratch_folder, worker_count
 from pipeline.synthetic.held_out import Parting
 from pipeline.synthetic.plan import SPLITS
 

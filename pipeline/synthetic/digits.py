@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.params import MovingMnistParams
+from pipeline.config.params import MovingMnistParams
 from pipeline.sources.kaggle import download
 from pipeline.synthetic.idx import LabelledImages, read_idx
 

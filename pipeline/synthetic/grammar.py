@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.params import SyntheticParams
+from pipeline.config.params import SyntheticParams
 from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, DIGITS, SIZES, SPEEDS, does, with_article
 
 

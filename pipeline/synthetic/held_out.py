@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from pipeline.params import SyntheticParams
+from pipeline.config.params import SyntheticParams
 
 LEAST_SEEN = 2  # combinations that each value keeps in train, once anything is held out
 

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from pipeline.clips import frame_delay_cs
+from pipeline.data.gif import frame_delay_cs
 
 LOOP_FOR_EVER = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 KEEP_LAST_FRAME = 1 << 2  # disposal method

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.params import MovingMnistParams
-from pipeline.shards import Row
+from pipeline.config.params import MovingMnistParams
+from pipeline.data.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.digits import DigitBank, glyph
 from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say

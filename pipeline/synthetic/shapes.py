@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.params import ShapesParams
-from pipeline.shards import Row
+from pipeline.config.params import ShapesParams
+from pipeline.data.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
 from pipeline.synthetic.draw import draw

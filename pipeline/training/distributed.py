@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.process import die_with_parent
+from pipeline.runtime.process import die_with_parent
 
 TIMEOUT = timedelta(minutes=10)  # after which the others give a silent process up
 TORCHRUN_ARGS = "T2V_TORCHRUN"  # environment variable: torchrun's arguments, such as "--nproc_per_node 8"

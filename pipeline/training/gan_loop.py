@@ -20,20 +20,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pipeline.config.params import TrainGanParams
+from pipeline.data.tensors import to_model
+from pipeline.diffusion.noise import DRAW_STREAM, derive_seed
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.rivals import Rivals
-from pipeline.params import TrainGanParams
-from pipeline.tensors import to_model
-from pipeline.text import CaptionTable
+from pipeline.gan.hard_negatives import Rivals
+from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.determinism import repeatable
 from pipeline.training.ema import Ema
 from pipeline.training.feed import ClipFeed, prefetch
 from pipeline.training.gan_preview import GanPreview
 from pipeline.training.history import write_csv
-from pipeline.training.noise import DRAW_STREAM, derive_seed
 from pipeline.training.stopping import StopRequest, explain_out_of_memory, how_to_go_on
 
 log = logging.getLogger("t2v")

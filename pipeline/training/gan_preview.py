@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pipeline.gan.generator import VideoGenerator
-from pipeline.text import CaptionTable
+from pipeline.text.captions import CaptionTable
 from pipeline.training.preview import write_samples
 
 

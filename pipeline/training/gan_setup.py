@@ -8,14 +8,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.words import PooledText
-from pipeline.models import ModelCard, save_model, vocabulary_of
-from pipeline.params import TrainGanParams
-from pipeline.process import whole_folder, write_json
-from pipeline.text import CaptionTable, EncoderInfo
-from pipeline.training.clip_store import (
+from pipeline.config.params import TrainGanParams
+from pipeline.data.clip_dataset import (
     ClipShape,
     SplitIndex,
     index_split,
@@ -23,6 +17,13 @@ from pipeline.training.clip_store import (
     split_names,
     validation_split,
 )
+from pipeline.data.model_card import ModelCard, save_model
+from pipeline.gan.discriminators import Discriminator
+from pipeline.gan.generator import VideoGenerator
+from pipeline.gan.text_encoder import PooledText
+from pipeline.runtime.process import whole_folder, write_json
+from pipeline.text.captions import CaptionTable, EncoderInfo
+from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
 from pipeline.training.gan_loop import GanResult, write_losses
 from pipeline.training.gan_preview import GanPreview

@@ -17,22 +17,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.diffusion import Diffusion
-from pipeline.params import TrainParams
-from pipeline.text import CaptionTable
+from pipeline.config.params import TrainParams
+from pipeline.diffusion.noise import MODEL_STREAM, DropShares, derive_seed
+from pipeline.diffusion.process import Diffusion
+from pipeline.diffusion.validation import Validation
+from pipeline.text.captions import CaptionTable
 from pipeline.training.batches import Prepared, preparer, to_device
 from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.crew import Crew, crew_size
 from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, is_lost_peer
 from pipeline.training.feed import ClipFeed, prefetch
-from pipeline.training.noise import MODEL_STREAM, DropShares, derive_seed
 from pipeline.training.optimizers import lr_share
 from pipeline.training.precision import autocast, choose_dtype, tune_backends
 from pipeline.training.preview import Preview
 from pipeline.training.run import Run, TrainResult
 from pipeline.training.stopping import StopRequest, explain_out_of_memory, how_to_go_on
-from pipeline.training.validation import Validation
+from pipeline.training.thread_parallel import Crew, crew_size
 
 log = logging.getLogger("t2v")
 

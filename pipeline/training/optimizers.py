@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.cores import run_on_cores
-from pipeline.params import TrainParams
+from pipeline.config.params import TrainParams
+from pipeline.runtime.parallel import run_on_cores
 
 MUON_MOMENTUM = 0.95
 MUON_SMALLEST_SIDE = 16  # thinner matrices (depthwise kernels, gains) have no spectrum worth levelling

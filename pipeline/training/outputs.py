@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.models import ModelCard, save_model, vocabulary_of
-from pipeline.params import TrainParams
-from pipeline.process import whole_folder, write_json
-from pipeline.text import EncoderInfo
+from pipeline.config.params import TrainParams
+from pipeline.data.model_card import ModelCard, save_model
+from pipeline.runtime.process import whole_folder, write_json
+from pipeline.text.captions import EncoderInfo
+from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
 from pipeline.training.run import TrainResult
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.clips import encode_gif
-from pipeline.diffusion import Diffusion
-from pipeline.params import SamplingParams
-from pipeline.render import clip_grid, contact_sheet, write_image
-from pipeline.samplers import sample_video
-from pipeline.tensors import to_frames
-from pipeline.text import TextBatch
+from pipeline.config.params import SamplingParams
+from pipeline.data.gif import encode_gif
+from pipeline.data.render import clip_grid, contact_sheet, write_image
+from pipeline.data.tensors import to_frames
+from pipeline.diffusion.process import Diffusion
+from pipeline.sampling.samplers import sample_video
+from pipeline.text.captions import TextBatch
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.params import SamplingParams, TrainParams, UnetParams
-from pipeline.text import CaptionTable
-from pipeline.training.clip_store import (
+from pipeline.config.params import SamplingParams, TrainParams, UnetParams
+from pipeline.data.clip_dataset import (
     VALIDATION_SPLITS,
     ClipShape,
     SplitIndex,
@@ -21,9 +20,10 @@ from pipeline.training.clip_store import (
     split_names,
     validation_split,
 )
+from pipeline.diffusion.validation import MAX_CLIPS, Validation
+from pipeline.text.captions import CaptionTable
 from pipeline.training.feed import ClipFeed
 from pipeline.training.preview import Preview
-from pipeline.training.validation import MAX_CLIPS, Validation
 from pipeline.unet.unet3d import UNet3D, build_unet
 
 log = logging.getLogger("t2v")

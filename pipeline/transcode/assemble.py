@@ -19,9 +19,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.params import TranscodeParams
-from pipeline.process import whole_folder, write_json
-from pipeline.shards import Row, write_set, write_shard
+from pipeline.config.params import TranscodeParams
+from pipeline.data.shards import Row, write_set, write_shard
+from pipeline.runtime.process import whole_folder, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.msrvtt import CaptionSet
 from pipeline.transcode.child import ClipAnswer, ClipJob

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.clips import encode_gif
-from pipeline.process import PR_SET_PDEATHSIG
+from pipeline.data.gif import encode_gif
+from pipeline.runtime.process import PR_SET_PDEATHSIG
 from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
 from pipeline.transcode.decode import ClipError, FrameSpec
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.unet import cpu
+from pipeline.unet import cpu_kernels as cpu
 from pipeline.unet.attention import CellLinear, LayerNorm, NormLayer, RMSNorm
 
 

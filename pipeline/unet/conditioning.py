@@ -13,8 +13,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from pipeline.params import UnetParams
-from pipeline.text import TextBatch
+from pipeline.config.params import UnetParams
+from pipeline.text.captions import TextBatch
 
 TIME_SCALE = 1000.0  # t in [0, 1] is embedded as the timestep index that the sinusoids were made for
 

@@ -19,8 +19,8 @@ from einops import rearrange
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
-from pipeline.params import UnetParams
-from pipeline.text import TextBatch
+from pipeline.config.params import UnetParams
+from pipeline.text.captions import TextBatch
 from pipeline.unet.attention import (
     NORMS,
     CellLinear,

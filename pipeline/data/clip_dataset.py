@@ -1,0 +1,259 @@
+"""Decoded clips by number: a split of a set as uint8 (F, H, W, C), whole in memory or streamed through a window.
+
+Both kinds publish a seeded `order` of an epoch and give `frames` by clip number, so what a trainer sees is a function
+of (seed, epoch) and never of timing. A streamed order is a shuffle buffer: file blocks in random order, cut into
+windows that fit half the memory budget, each window shuffled; the next one is decoded while this one is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.data.gif import decode_gif
+from pipeline.data.shards import Row, shard_paths
+
+VALIDATION_SPLITS = ("val", "validate", "test")  # the first one that a set has
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """What a network is fed: frames taken evenly, px a side, channels 1 (grey), 3 or 4 (opaque alpha)."""
+
+    frames: int
+    resolution: int
+    channels: int
+
+    @property
+    def bytes(self) -> int:
+        return self.frames * self.resolution**2 * self.channels
+
+
+def frame_indices(n_frames: int, frames: int) -> np.ndarray:
+    """(frames,) indices spread evenly over n_frames: every second one where it is half of them."""
+    return np.arange(frames) * n_frames // frames
+
+
+def fit_clip(frames: np.ndarray, shape: ClipShape) -> np.ndarray:
+    """uint8 (n, H, W, 3) to (F, h, w, C): box-averaged where it shrinks, bilinear where it grows."""
+    if len(frames) < shape.frames:
+        raise ValueError(
+            f"a clip of {len(frames)} frames cannot give frames={shape.frames}; lower it, or make longer clips"
+        )
+    frames = frames[frame_indices(len(frames), shape.frames)]
+    side = shape.resolution
+    if frames.shape[1:3] != (side, side):
+        how = Image.Resampling.BOX if frames.shape[1] > side else Image.Resampling.BILINEAR
+        frames = np.stack([np.asarray(Image.fromarray(frame).resize((side, side), how)) for frame in frames])
+    if shape.channels == 1:
+        luma = frames @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+        return luma.round().astype(np.uint8)[..., None]
+    if shape.channels == 4:
+        return np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1)
+    return frames
+
+
+@dataclass(frozen=True)
+class Block:
+    """The clips of one parquet row group that belong to the split."""
+
+    path: Path
+    row_group: int
+    rows: tuple[int, ...]  # within the row group
+    first: int  # number of its first clip in the split
+
+
+@dataclass(frozen=True)
+class SplitIndex:
+    """Where each clip of a split lies, without its pixels."""
+
+    keys: list[str]
+    captions: list[tuple[str, ...]]
+    fps: float
+    n_frames: int
+    blocks: list[Block]
+    dropped: int  # clips left out because none of their captions is known
+
+    def distinct_captions(self) -> list[str]:
+        """Sorted."""
+        return sorted({caption for offered in self.captions for caption in offered})
+
+    def prompts(self, count: int) -> list[str]:
+        """`count` first captions, distinct as far as the split has as many, repeated beyond."""
+        distinct = list(dict.fromkeys(captions[0] for captions in self.captions))
+        return [distinct[place % len(distinct)] for place in range(count)]
+
+    def playback_fps(self, frames: int) -> float:
+        """Frames per second of clips of `frames` frames that last as long as the set's."""
+        return self.fps * frames / self.n_frames
+
+
+def keep_known(rows: Iterable[Row], known: Container[str] | None) -> Iterator[Row]:
+    """Rows with their captions in `known` (None: all of them); a row that keeps none is left out."""
+    for row in rows:
+        captions = tuple(caption for caption in row.captions if known is None or caption in known)
+        if captions:
+            yield dataclasses.replace(row, captions=captions)
+
+
+def split_names(folder: Path) -> set[str]:
+    """The splits that a set has clips of."""
+    names: set[str] = set()
+    for path in shard_paths(folder):
+        names |= set(pq.read_table(path, columns=["split"])["split"].unique().to_pylist())
+    return names
+
+
+def validation_split(names: set[str]) -> str | None:
+    """The first of VALIDATION_SPLITS among a set's splits."""
+    return next((name for name in VALIDATION_SPLITS if name in names), None)
+
+
+def index_split(folder: Path, split: str, known: Container[str] | None = None) -> SplitIndex:
+    """Find a split's clips. Captions outside `known`, and clips that keep none, are left out; ValueError if all are."""
+    keys: list[str] = []
+    captions: list[tuple[str, ...]] = []
+    blocks: list[Block] = []
+    fps, n_frames, dropped = 0.0, 0, 0
+    for path in shard_paths(folder):
+        file = pq.ParquetFile(path)
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=["key", "split", "captions", "n_frames", "fps"])
+            rows, first = [], len(keys)
+            for row, record in enumerate(table.to_pylist()):
+                if record["split"] != split:
+                    continue
+                kept = tuple(text for text in record["captions"] if known is None or text in known)
+                if not kept:
+                    dropped += 1
+                    continue
+                rows.append(row)
+                keys.append(record["key"])
+                captions.append(kept)
+                fps, n_frames = record["fps"], record["n_frames"]
+            if rows:
+                blocks.append(Block(path, group, tuple(rows), first))
+    if not keys:
+        why = f": none of its {dropped} clips has a caption in the embeddings table" if dropped else ""
+        raise ValueError(f"{folder}: no clips of split {split!r} to train on{why}; run the stages that make the set")
+    return SplitIndex(keys, captions, fps, n_frames, blocks, dropped)
+
+
+def decode_block(block: Block, shape: ClipShape) -> np.ndarray:
+    """uint8 (len(block.rows), F, H, W, C)."""
+    table = pq.ParquetFile(block.path).read_row_group(block.row_group, columns=["gif", "n_frames"])
+    gifs, counts = table["gif"], table["n_frames"]
+    return np.stack([fit_clip(decode_gif(gifs[row].as_py(), counts[row].as_py()), shape) for row in block.rows])
+
+
+class MemoryClips:
+    """Every clip decoded once, at the start."""
+
+    def __init__(self, index: SplitIndex, shape: ClipShape) -> None:
+        self.index, self.shape = index, shape
+        self.pixels = np.empty(
+            (len(index.keys), shape.frames, shape.resolution, shape.resolution, shape.channels), np.uint8
+        )
+        for block in index.blocks:
+            self.pixels[block.first : block.first + len(block.rows)] = decode_block(block, shape)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """A permutation of the clip numbers."""
+        return rng.permutation(len(self))
+
+    def expect(self, numbers: Sequence[int] | np.ndarray) -> None:
+        """These clips are asked for soon: nothing to do."""
+
+    def frames(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """uint8 (b, F, H, W, C)."""
+        return self.pixels[np.asarray(numbers, np.int64)]
+
+    @property
+    def window(self) -> int:
+        """How many clips ahead `expect` should look."""
+        return 0
+
+
+class StreamedClips:
+    """A set larger than memory: blocks are decoded by threads when a window needs them, the oldest are forgotten."""
+
+    def __init__(self, index: SplitIndex, shape: ClipShape, budget_bytes: float) -> None:
+        self.index, self.shape = index, shape
+        largest = max(len(block.rows) for block in index.blocks)
+        self.window_blocks = max(1, int(budget_bytes / 2 / (largest * shape.bytes)))
+        self.block_of = np.concatenate([np.full(len(b.rows), i) for i, b in enumerate(index.blocks)])
+        self.decoded: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
+        self.pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2), thread_name_prefix="decode")
+
+    def __len__(self) -> int:
+        return len(self.block_of)
+
+    @property
+    def window(self) -> int:
+        return min(len(self), self.window_blocks * max(len(block.rows) for block in self.index.blocks))
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """Windows of `window_blocks` blocks in random order, each shuffled: a permutation of the clip numbers."""
+        numbers = np.arange(len(self))
+        shuffled = rng.permutation(len(self.index.blocks))
+        parts = []
+        for start in range(0, len(shuffled), self.window_blocks):
+            inside = [self.index.blocks[i] for i in shuffled[start : start + self.window_blocks]]
+            clips = np.concatenate([numbers[block.first : block.first + len(block.rows)] for block in inside])
+            parts.append(rng.permutation(clips))
+        return np.concatenate(parts)
+
+    def expect(self, numbers: Sequence[int] | np.ndarray) -> None:
+        """Start decoding the blocks of these clips."""
+        for block in np.unique(self.block_of[np.asarray(numbers, np.int64)]):
+            self._block(int(block))
+
+    def frames(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        numbers = np.asarray(numbers, np.int64)
+        out = np.empty(
+            (len(numbers), self.shape.frames, self.shape.resolution, self.shape.resolution, self.shape.channels),
+            np.uint8,
+        )
+        for place, number in enumerate(numbers):
+            block = int(self.block_of[number])
+            out[place] = self._block(block).result()[number - self.index.blocks[block].first]
+        return out
+
+    def _block(self, block: int) -> Future[np.ndarray]:
+        if block not in self.decoded:
+            self.decoded[block] = self.pool.submit(decode_block, self.index.blocks[block], self.shape)
+        self.decoded.move_to_end(block)
+        while len(self.decoded) > 2 * self.window_blocks + 1:
+            self.decoded.popitem(last=False)
+        return self.decoded[block]
+
+
+Clips = MemoryClips | StreamedClips
+
+
+def open_clips(
+    folder: Path,
+    split: str,
+    shape: ClipShape,
+    *,
+    ram_budget_gb: float,
+    known: Container[str] | None = None,  # captions that have vectors
+) -> Clips:
+    """The split's clips, in memory where they fit the budget and streamed where they don't."""
+    index = index_split(folder, split, known)
+    budget = ram_budget_gb * 1e9
+    if len(index.keys) * shape.bytes <= budget:
+        return MemoryClips(index, shape)
+    return StreamedClips(index, shape, budget)

@@ -1,0 +1,106 @@
+"""Trained models on disk: a folder that describes itself, so that it can be copied away and used alone.
+
+`model.json` is the card (what was trained, on what, how); `weights.safetensors` holds the EMA weights, with one
+metadata key so that equal weights are equal bytes. Nothing here knows a network: sampling/video_model.py builds one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.config.params import Section
+
+Family = Literal["unet", "gan"]
+CARD_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+FORMAT = 1
+SectionT = TypeVar("SectionT", bound=Section)
+LATER_PARAMS = {"unet": {"unfold_frames": None}}  # what cards of earlier models lack, with the value that they meant
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is. `text` holds the EncoderInfo fields, None where the model reads words or no text at all."""
+
+    family: Family
+    dataset: str
+    frames: int
+    resolution: int  # px
+    channels: int
+    fps: float
+    text: dict[str, Any] | None
+    params: dict[str, Any]  # the params sections it was built and trained with, by section name
+    steps: int
+    seed: int
+    git_revision: str | None
+    clips_seen: int
+    vocabulary: tuple[str, ...] = ()  # the words of its train captions
+    metrics: dict[str, Any] = field(default_factory=dict)  # its last train metrics
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, F, H, W) of one sample."""
+        return self.channels, self.frames, self.resolution, self.resolution
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A params section that the model was made with. Raises ValueError where the card lacks it."""
+        if name not in self.params:
+            raise ValueError(f"{CARD_FILE}: params holds no section {name}; it has {', '.join(sorted(self.params))}")
+        return self.params[name]
+
+
+def save_model(
+    folder: Path,
+    card: ModelCard,
+    state_dict: Mapping[str, Tensor],
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model folder; `extra` are more facts for the card, as text. Equal input gives equal bytes."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    description = {"format": FORMAT, **dataclasses.asdict(card), "extra": dict(extra or {})}
+    text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    partial = folder / (WEIGHTS_FILE + ".partial")
+    save_file(tensors, partial, metadata={"card": json.dumps(description, sort_keys=True, allow_nan=False)})
+    partial.replace(folder / WEIGHTS_FILE)
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model folder. Raises ValueError, one line, where the folder is no model."""
+    path = Path(folder) / CARD_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder}: not a model folder ({CARD_FILE} missing); run dvc repro, or name another folder")
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in dataclasses.fields(ModelCard)}
+        values = {key: value for key, value in tree.items() if key in known}
+        card = ModelCard(**{**values, "vocabulary": tuple(values.get("vocabulary", ()))})
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a model card: {error}; the file was changed or cut short") from None
+    if tree.get("format") != FORMAT or card.family not in get_args(Family):
+        raise ValueError(f"{path}: format {tree.get('format')!r}, family {card.family!r}; this version reads {FORMAT}")
+    return card
+
+
+def read_section(kind: type[SectionT], card: ModelCard, section: str) -> SectionT:
+    """A params section of a card as its typed record. Raises ValueError, one line, where another version wrote it."""
+    try:
+        return kind.model_validate({**LATER_PARAMS.get(section, {}), **card.section(section)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([section, *(str(part) for part in first["loc"])])
+        if first["type"] in ("missing", "extra_forbidden"):
+            reason = "missing" if first["type"] == "missing" else "unknown here"
+            raise ValueError(f"{CARD_FILE}: {key}: {reason}; another version made this model: train again") from None
+        raise ValueError(f"{CARD_FILE}: {key}: {first['msg']} (value {first['input']!r})") from None

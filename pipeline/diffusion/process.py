@@ -1,0 +1,121 @@
+"""Noise and objectives: what a network is shown, what it is asked, what its answer means, what a wrong one costs.
+
+Everything follows from x_t = alpha x0 + sigma eps and v = a eps - b x0 (a, b: schedules.py), so flow and the beta
+schedules, and the objectives x0, eps and v, share every line here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from pipeline.config.params import DiffusionParams
+from pipeline.diffusion.schedules import build_schedule
+
+SCALE_MIN = 1e-5  # of a divisor alpha or sigma: below every table's, above the exact zeros of flow's ends
+VELOCITY_T_MIN = 0.1  # of sigma in the velocity weight
+
+
+class Diffusion:
+    """The forward process and the objective of one params section.
+
+    x0, eps, x_t and answers are (B, ...) of one shape; t is (B,), or a scalar tensor for the whole batch.
+    """
+
+    def __init__(self, params: DiffusionParams) -> None:
+        self.params = params
+        self.schedule = build_schedule(params)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Share of signal at t, in t's shape."""
+        return self.schedule.alpha(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Share of noise at t, in t's shape."""
+        return self.schedule.sigma(t)
+
+    def sample_t(self, n: int, generator: Generator) -> Tensor:
+        """(n,) training times: logit-normal (flow) or uniform over the table (betas)."""
+        return self.schedule.sample_t(n, generator)
+
+    def times(self, num_inference_steps: int, shift: float) -> Tensor:
+        """(num_inference_steps + 1,) float64 sampling times from 1 to 0; shift > 1 dwells at high noise.
+
+        Esser et al. 2024, equation 23: u -> shift u / (1 + (shift - 1) u).
+        """
+        if num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps={num_inference_steps}: at least 1 step is needed")
+        u = torch.linspace(1.0, 0.0, num_inference_steps + 1, dtype=torch.float64)
+        return shift * u / (1.0 + (shift - 1.0) * u)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = alpha x0 + sigma eps."""
+        t = broadcast_over(t, x0)
+        return self.alpha(t) * x0 + self.sigma(t) * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network is asked for."""
+        if self.params.objective == "x0":
+            return x0
+        if self.params.objective == "eps":
+            return eps
+        a, b = self.schedule.velocity_weights(broadcast_over(t, x0))
+        return a * eps - b * x0
+
+    def to_x0(self, answer: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """x0_pred out of an answer of the network. At alpha = 0 an eps_pred says nothing of x0: huge, not infinite."""
+        if self.params.objective == "x0":
+            return answer
+        t = broadcast_over(t, x_t)
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if self.params.objective == "eps":
+            return (x_t - sigma * answer) / alpha.clamp(min=SCALE_MIN)
+        a, b = self.schedule.velocity_weights(t)
+        return (a * x_t - sigma * answer) / (alpha * a + sigma * b)
+
+    def to_eps(self, answer: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps_pred out of an answer of the network. At sigma = 0 an x0_pred says nothing of eps."""
+        if self.params.objective == "eps":
+            return answer
+        t = broadcast_over(t, x_t)
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if self.params.objective == "x0":
+            return (x_t - alpha * answer) / sigma.clamp(min=SCALE_MIN)
+        a, b = self.schedule.velocity_weights(t)
+        return (b * x_t + alpha * answer) / (alpha * a + sigma * b)
+
+    def loss(self, answer: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """(B,) weighted loss of each sample, the mean over its elements."""
+        assert answer.shape == x0.shape == eps.shape == x_t.shape, (answer.shape, x0.shape, eps.shape, x_t.shape)
+        distance = {"l2": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}[self.params.loss]
+        error = distance(answer, self.target(x0, eps, t), reduction="none")
+        return self.loss_weight(t) * error.flatten(1).mean(1)
+
+    def loss_weight(self, t: Tensor) -> Tensor:
+        """Weight of the objective's own error at t, in t's shape.
+
+        velocity: the error of v, whatever the answer is, capped at loss_weight_max.
+        min_snr: min(SNR, gamma) on the error of x0, gamma = loss_weight_max (Hang et al. 2023, section 3.4).
+        """
+        cap, kind, objective = self.params.loss_weight_max, self.params.loss_weight, self.params.objective
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if kind == "none":
+            return torch.ones_like(t)
+        if kind == "velocity":
+            if objective == "v":
+                return torch.ones_like(t)
+            scale = sigma if objective == "x0" else alpha
+            return scale.clamp(min=VELOCITY_T_MIN).pow(-2).clamp(max=cap)
+        if objective == "eps":  # an error of eps is sigma / alpha times as large in x0
+            return (cap * (sigma / alpha.clamp(min=SCALE_MIN)).pow(2)).clamp(max=1.0)
+        snr_capped = (alpha / sigma.clamp(min=SCALE_MIN)).pow(2).clamp(max=cap)
+        if objective == "x0":
+            return snr_capped
+        a, b = self.schedule.velocity_weights(t)
+        return snr_capped * (sigma / (alpha * a + sigma * b)).pow(2)
+
+
+def broadcast_over(values: Tensor, x: Tensor) -> Tensor:
+    """One value a sample as it broadcasts over x (B, ...): a scalar as it is, (B,) as (B, 1, ...)."""
+    return values if values.ndim == 0 else values.reshape(-1, *([1] * (x.ndim - 1)))

@@ -1,0 +1,66 @@
+"""Validation loss by noise level: the same clips, captions, noise and levels each time, by the EMA weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.data.tensors import to_model
+from pipeline.diffusion.noise import derive_seed, noise_of_seeds
+from pipeline.diffusion.process import Diffusion
+from pipeline.text.captions import TextBatch
+from pipeline.training.history import ValidationRow
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # of t: dense where a video's structure is settled
+MAX_CLIPS = 128
+NOISE_STREAM = 4  # see noise.py for the others
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Clips uint8 (N, F, H, W, C) and their captions."""
+
+    frames: np.ndarray
+    text: TextBatch | None
+    batch_size: int
+    levels: Sequence[float] = LEVELS
+
+    @torch.no_grad()
+    def measure(
+        self,
+        network: nn.Module,  # in eval mode
+        diffusion: Diffusion,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[object]],
+        step: int,
+    ) -> list[ValidationRow]:
+        """One row a level. Noise is drawn on the CPU: the same on each device."""
+        totals = torch.zeros(len(self.levels), 2, dtype=torch.float64)
+        for start in range(0, len(self.frames), self.batch_size):
+            numbers = torch.arange(start, min(start + self.batch_size, len(self.frames)))
+            x0 = to_model(self.frames[start : start + self.batch_size]).contiguous()
+            seeds = np.array([derive_seed(int(number), NOISE_STREAM) for number in numbers])
+            eps = noise_of_seeds(seeds, tuple(x0.shape[1:])).to(device)
+            text = None if self.text is None else self.text.select(numbers).to(device)
+            for row, level in enumerate(self.levels):
+                with autocast():
+                    totals[row] += _errors(network, diffusion, x0.to(device), eps, text, level)
+        means = (totals / len(self.frames)).tolist()
+        return [ValidationRow(step, level, *mean) for level, mean in zip(self.levels, means, strict=True)]
+
+
+def _errors(
+    network: nn.Module, diffusion: Diffusion, x0: Tensor, eps: Tensor, text: TextBatch | None, level: float
+) -> Tensor:
+    """(2,) float64: the sums over samples of the loss and of the squared error of x0_pred."""
+    t = torch.full((len(x0),), level, device=x0.device)
+    x_t = diffusion.add_noise(x0, eps, t)
+    answer = network(x_t, t, text).float()
+    loss = diffusion.loss(answer, x0, eps, x_t, t)
+    squared = (diffusion.to_x0(answer, x_t, t) - x0).square().flatten(1).mean(1)
+    return torch.stack([loss.double().sum(), squared.double().sum()]).cpu()

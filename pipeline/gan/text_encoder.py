@@ -1,0 +1,109 @@
+"""Captions as vectors for the GAN: a trained word embedding (mean over the words) or the encoder's pooled vectors.
+
+The vocabulary is the sorted words of the train captions and is saved with the model. A word outside it is `<unk>`: a
+zero vector that is never trained, so that an unknown word says nothing instead of something wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.params import TrainGanParams
+from pipeline.text.vocabulary import words_of
+
+log = logging.getLogger("t2v")
+
+SAID = 128  # width of what a caption becomes
+
+
+class Vocabulary:
+    """Words to indices: 0 is padding, 1 is `<unk>`, then the words in sorted order."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(sorted(set(words)))
+        self._index = {word: index for index, word in enumerate(self.words, start=2)}
+
+    def __len__(self) -> int:
+        return len(self.words) + 2
+
+    def indices(self, captions: Sequence[str]) -> Tensor:
+        """int64 (B, longest caption), padded with 0. Raises ValueError on a caption without words."""
+        rows = [[self._index.get(word, 1) for word in words_of(caption)] for caption in captions]
+        for row, caption in zip(rows, captions, strict=True):
+            if not row:
+                raise ValueError(f"caption {caption!r} has no words; write a prompt such as 'a red circle moving left'")
+        longest = max(map(len, rows), default=1)
+        return torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long)
+
+    def unknown(self, captions: Sequence[str]) -> list[str]:
+        """The words that will be read as `<unk>`, sorted."""
+        return sorted({word for caption in captions for word in words_of(caption)} - set(self.words))
+
+    def warn_of_unknown(self, captions: Sequence[str]) -> None:
+        """Name, in one log line, the words that the model has never seen."""
+        if words := self.unknown(captions):
+            log.warning("%s: not in the model's vocabulary of %d words, read as nothing", ", ".join(words), len(self))
+
+
+class WordEmbedding(nn.Module):
+    """indices (B, L) to (B, width): the mean of the trained word vectors, or, where `window` is more than one word, the
+    strongest answer of a convolution over them ("from left to right" is not "from right to left"; arXiv:1408.5882)."""
+
+    def __init__(self, words: int, width: int, window: int) -> None:
+        super().__init__()
+        self.width = width
+        self.table = nn.Parameter(torch.randn(words - 2, width))  # padding and <unk> stay zero: no row of theirs
+        self.phrase = nn.Conv1d(width, width, window, padding="same") if window > 1 else None
+
+    def forward(self, indices: Tensor) -> Tensor:
+        known = (indices >= 2).unsqueeze(-1)
+        vectors = self.table[(indices - 2).clamp(min=0)] * known
+        real = (indices >= 1).unsqueeze(-1)
+        if self.phrase is None:
+            return vectors.sum(1) / real.sum(1).clamp(min=1)
+        answers = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
+        return answers.masked_fill(~real, float("-inf")).amax(1)
+
+
+class PooledText(nn.Module):
+    """Pooled encoder vectors (B, width), standardised per dimension over the train captions."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return (pooled - self.mean) / self.std
+
+    def set_statistics(self, pooled: Tensor) -> None:
+        """Take mean and standard deviation from the train captions' vectors (N, width)."""
+        self.mean.copy_(pooled.mean(0))
+        self.std.copy_(pooled.std(0).clamp(min=1e-4))
+
+
+class CaptionReader(nn.Module):
+    """A caption's word indices (B, L), or encoder vectors (B, D), to features (B, SAID).
+
+    The judges train it, on real clips beside their captions; the generator listens to what they have learnt to hear.
+    """
+
+    def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
+        super().__init__()
+        self.source: WordEmbedding | PooledText
+        if encoder_width is None:
+            self.source = WordEmbedding(words, params.word_dim, params.word_window)
+        else:
+            self.source = PooledText(encoder_width)
+        self.mix = nn.Sequential(nn.LayerNorm(self.source.width), nn.Linear(self.source.width, SAID), nn.SiLU())
+
+    def forward(self, text: Tensor) -> Tensor:
+        return self.mix(self.source(text))

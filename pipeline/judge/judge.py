@@ -1,0 +1,135 @@
+"""The judge of a set: everything that reads or measures clips of it, trained once on its real clips and then frozen.
+
+A folder holds `judge.json` (what it was made for and how well it does on clips it never saw), `weights.safetensors`
+(all networks, one metadata key) and `ladder.json` (the corruption ladder, generated sets only).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.judge.features import FeatureNet, embed
+from pipeline.judge.retrieval import Retrieval, TextHalf
+from pipeline.oracles.digit_classifier import DigitReader
+from pipeline.oracles.digits import read_digits
+from pipeline.oracles.shapes import Reading, read_shapes, score
+from pipeline.runtime.process import write_json
+
+CARD_FILE = "judge.json"
+WEIGHTS_FILE = "weights.safetensors"
+LADDER_FILE = "ladder.json"
+
+
+@dataclass(frozen=True)
+class JudgeCard:
+    """What a judge was made for."""
+
+    dataset: str
+    resolution: int  # px of the clips it was trained on
+    frames: int
+    width: int  # channels of the feature network's first level
+    feature_dim: int
+    text_width: int | None  # of the caption vectors; None without a dual encoder
+    in_play: dict[str, list[Any]]  # attribute values of the set; empty for real video
+    metrics: dict[str, float]  # on clips that no judge network was trained on
+
+
+class Judge:
+    """Reads and measures clips of one set."""
+
+    def __init__(
+        self,
+        card: JudgeCard,
+        net: FeatureNet,
+        mean: Tensor,  # (D,) of the features of train clips
+        std: Tensor,
+        *,
+        digit_reader: DigitReader | None = None,
+        text_half: TextHalf | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.card, self.mean, self.std = card, mean.cpu(), std.cpu()
+        self.device = torch.device(device)
+        self.net = net.to(self.device).eval()
+        self.digit_reader = digit_reader.to(self.device).eval() if digit_reader else None
+        self.retrieval = Retrieval(self.net, text_half.to(self.device).eval(), self.device) if text_half else None
+
+    def features(self, frames: np.ndarray) -> np.ndarray:
+        """float32 (N, D) of uint8 clips (N, F, H, W, 3): of the train clips, mean 0 and standard deviation 1."""
+        return (embed(self.net, frames, self.device) - self.mean.numpy()) / self.std.numpy()
+
+    def read(self, frames: np.ndarray) -> Reading:
+        """What a uint8 clip (F, H, W, 3) shows. Raises ValueError for real video, which no oracle reads."""
+        if self.card.dataset == "shapes":
+            return read_shapes(frames)
+        if self.digit_reader is None:
+            raise ValueError(f"no oracle reads clips of {self.card.dataset}; only shapes and moving_mnist have one")
+        return read_digits(frames, self.digit_reader, self.device)
+
+    def score(self, frames: np.ndarray, attributes: Mapping[str, Any]) -> dict[str, bool | float]:
+        """`oracles.score` of one clip against the true attributes of its caption."""
+        return score(self.read(frames), attributes, self.card.in_play, resolution=self.card.resolution)
+
+    def score_many(
+        self,
+        clips: np.ndarray,  # uint8 (N, F, H, W, 3)
+        attributes: Sequence[Mapping[str, Any]],
+    ) -> list[dict[str, bool | float]]:
+        """One `score` per clip."""
+        return [self.score(frames, truth) for frames, truth in zip(clips, attributes, strict=True)]
+
+
+def save_judge(folder: Path, judge: Judge, ladder: Mapping[str, Any] | None) -> None:
+    """Write a judge folder; equal judges give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"features.{name}": value for name, value in judge.net.state_dict().items()}
+    tensors |= {"scale.mean": judge.mean, "scale.std": judge.std}
+    if judge.digit_reader:
+        tensors |= {f"digits.{name}": value for name, value in judge.digit_reader.state_dict().items()}
+    if judge.retrieval:
+        tensors |= {f"retrieval.{name}": value for name, value in judge.retrieval.half.state_dict().items()}
+    save_file(
+        {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+        folder / WEIGHTS_FILE,
+        metadata={"dataset": judge.card.dataset},
+    )
+    write_json(folder / CARD_FILE, asdict(judge.card))
+    if ladder is not None:
+        write_json(folder / LADDER_FILE, ladder)
+
+
+def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
+    """The judge of a folder. Raises ValueError, one line, where the folder is no judge."""
+    folder = Path(folder)
+    for name in (CARD_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: not a judge folder ({name} missing); run the judge stage (dvc repro judge)")
+    card = JudgeCard(**json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
+    tensors = load_file(folder / WEIGHTS_FILE)
+    net = FeatureNet(card.width, card.feature_dim)
+    net.load_state_dict(_part(tensors, "features"))
+    reader = DigitReader() if any(name.startswith("digits.") for name in tensors) else None
+    if reader:
+        reader.load_state_dict(_part(tensors, "digits"))
+    half = TextHalf(card.text_width, card.feature_dim) if card.text_width else None
+    if half:
+        half.load_state_dict(_part(tensors, "retrieval"))
+    for network in (net, reader, half):
+        if network is not None:
+            network.requires_grad_(False)
+    return Judge(
+        card, net, tensors["scale.mean"], tensors["scale.std"], digit_reader=reader, text_half=half, device=device
+    )
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}

@@ -1,0 +1,131 @@
+"""From a network to a denoiser: text, classifier-free guidance and thresholding, bound before a sampler sees them.
+
+The conditional and the unconditional question go through the network as one batch; where guidance makes no difference
+(scale 1 or 0, no text, outside the interval) only one of them is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.config.params import SamplingParams
+from pipeline.diffusion.process import Diffusion, broadcast_over
+
+if TYPE_CHECKING:
+    from pipeline.text.captions import TextBatch
+
+
+class VideoNetwork(Protocol):
+    """x_t (B, C, F, H, W), t (B,) and captions to an answer of x_t's shape; rows of drop_text get the null caption."""
+
+    def __call__(self, x: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class GuidedDenoiser:
+    """(x_t, t) -> x0_pred in [-1, 1]; t is a scalar tensor. Built by `guided_denoiser`."""
+
+    model: VideoNetwork
+    diffusion: Diffusion
+    text: TextBatch | None
+    negative: TextBatch | None
+    guidance_scale: float
+    guidance_rescale: float
+    guidance_interval: tuple[float, float]
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return self.diffusion.alpha(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.diffusion.sigma(t)
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        low, high = self.guidance_interval
+        scale = self.guidance_scale if low <= float(t) <= high else 1.0  # Kynkäänniemi et al. 2024, equation 5
+        if self.text is None or scale == 1.0:
+            x0_pred = self._ask(x_t, t, self.text)
+        elif scale == 0.0:
+            x0_pred = self._ask(x_t, t, self.negative)
+        else:
+            cond, uncond = self._ask_both(x_t, t, self.text)
+            x0_pred = rescale_guidance(uncond + scale * (cond - uncond), cond, self.guidance_rescale)
+        params = self.diffusion.params
+        return threshold(x0_pred, params.threshold_percentile if params.dynamic_thresholding else None)
+
+    def _ask(self, x_t: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor:
+        """One pass through the network, as x0_pred in x_t's type; no text is the null caption."""
+        each_t = t.to(x_t.device, torch.float32).expand(len(x_t))
+        answer = self.model(x_t, each_t, text, drop_text)
+        return self.diffusion.to_x0(answer.to(x_t.dtype), x_t, t)
+
+    def _ask_both(self, x_t: Tensor, t: Tensor, text: TextBatch) -> tuple[Tensor, Tensor]:
+        """(conditional, unconditional) x0_pred out of one pass of twice the batch."""
+        b = len(x_t)
+        drop_text = None
+        if self.negative is None:
+            both = text.select(torch.arange(2 * b, device=x_t.device) % b)
+            drop_text = torch.arange(2 * b, device=x_t.device) >= b
+        else:
+            both = join_texts(text, self.negative)
+        cond, uncond = self._ask(torch.cat([x_t, x_t]), t, both, drop_text).chunk(2)
+        return cond, uncond
+
+
+def guided_denoiser(
+    model: VideoNetwork,
+    diffusion: Diffusion,
+    text: TextBatch | None,
+    sampling: SamplingParams,
+    negative: TextBatch | None = None,
+) -> GuidedDenoiser:
+    """Bind a network, one caption a sample and the guidance of `sampling` into a denoiser for the samplers.
+
+    `negative` (one caption a sample) takes the null caption's place: the sample is driven away from it.
+    """
+    if negative is not None and text is None:
+        raise ValueError("a negative prompt needs a prompt: give text, or drop negative")
+    if negative is not None and text is not None and len(negative) != len(text):
+        raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: give one for each")
+    return GuidedDenoiser(
+        model=model,
+        diffusion=diffusion,
+        text=text,
+        negative=negative,
+        guidance_scale=sampling.guidance_scale,
+        guidance_rescale=sampling.guidance_rescale,
+        guidance_interval=sampling.guidance_interval,
+    )
+
+
+def rescale_guidance(guided: Tensor, cond: Tensor, share: float) -> Tensor:
+    """Give a guided x0_pred the conditional one's spread, by `share` (Lin et al. 2023, equations 14 to 16)."""
+    if share == 0.0:
+        return guided
+    spread = [broadcast_over(x.flatten(1).std(1), x) for x in (cond, guided)]
+    return guided * (share * spread[0] / spread[1] + (1.0 - share))
+
+
+def threshold(x0_pred: Tensor, percentile: float | None) -> Tensor:
+    """Bring (B, ...) into [-1, 1]: by clipping, or dynamically by each sample's percentile of |x0| (Imagen, 2.3)."""
+    if percentile is None:
+        return x0_pred.clamp(-1.0, 1.0)
+    limit = torch.quantile(x0_pred.detach().abs().flatten(1), percentile, dim=1).clamp(min=1.0)
+    limit = broadcast_over(limit, x0_pred)
+    return torch.minimum(torch.maximum(x0_pred, -limit), limit) / limit
+
+
+def join_texts(first: TextBatch, second: TextBatch) -> TextBatch:
+    """One batch of both, the shorter token sequences padded."""
+    length = max(first.tokens.shape[1], second.tokens.shape[1])
+    pads = [length - text.tokens.shape[1] for text in (first, second)]
+    return replace(
+        first,
+        pooled=torch.cat([first.pooled, second.pooled]),
+        tokens=torch.cat([F.pad(text.tokens, (0, 0, 0, pad)) for text, pad in zip((first, second), pads, strict=True)]),
+        mask=torch.cat([F.pad(text.mask, (0, pad)) for text, pad in zip((first, second), pads, strict=True)]),
+    )

@@ -1,0 +1,240 @@
+"""Captions as vectors: the records that networks take, the table that training reads, and the BERT behind both.
+
+A `CaptionTable` (data/embeddings/<set>.parquet, written by text/embedding.py) holds each distinct caption once. Its
+tokens are ragged on disk and in memory; `batch` pads them. Every vector comes from one thread of the CPU, so that its
+bytes depend neither on the core count nor on a device. transformers takes seconds to import: only `load_encoder` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from pipeline.text.encoders import Located, locate_encoder
+
+INFO_KEY = b"t2v.encoder"
+Pooling = Literal["mean", "cls"]
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Vectors of B captions, padded to the longest of L tokens."""
+
+    pooled: Tensor  # float32 (B, D)
+    tokens: Tensor  # float32 (B, L, D), zero where padded
+    mask: Tensor  # bool (B, L), True where a token is real
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def to(self, device: torch.device | str) -> TextBatch:
+        return TextBatch(self.pooled.to(device), self.tokens.to(device), self.mask.to(device))
+
+    def select(self, index: Tensor) -> TextBatch:
+        """The captions at `index` (int64 (b,) or bool (B,)), in that order."""
+        return TextBatch(self.pooled[index], self.tokens[index], self.mask[index])
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What made the vectors; enough to load the same encoder again."""
+
+    name: str  # as in params: packaged, a hub id or a folder
+    revision: str | None  # hub: the commit; packaged: the version; folder: a digest of its files
+    width: int  # D
+    pooling: Pooling
+    max_tokens: int  # with the two that frame a sentence
+
+
+@dataclass(frozen=True)
+class CaptionTable:
+    """The vectors of a set's distinct captions, in memory as stored."""
+
+    captions: list[str]
+    info: EncoderInfo
+    pooled: np.ndarray  # float16 or float32 (N, D)
+    lengths: np.ndarray  # int64 (N,) tokens per caption
+    flat_tokens: np.ndarray  # (sum of lengths, D), caption after caption
+
+    @classmethod
+    def read(cls, path: Path | str) -> CaptionTable:
+        """Raises ValueError where the file is missing or is not such a table."""
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"{path}: no such embeddings table; run the embed stage (dvc repro)")
+        file = pq.ParquetFile(path)
+        metadata = file.schema_arrow.metadata or {}
+        if INFO_KEY not in metadata:
+            raise ValueError(f"{path}: not an embeddings table; run the embed stage again (dvc repro --force embed)")
+        header = json.loads(metadata[INFO_KEY])
+        dtype = np.dtype(header.pop("dtype"))
+        captions: list[str] = []
+        pooled, lengths, tokens = [], [], []
+        for batch in file.iter_batches(batch_size=1024):
+            captions += batch["caption"].to_pylist()
+            lengths.append(batch["n_tokens"].to_numpy())
+            pooled += [np.frombuffer(value, dtype) for value in batch["pooled"].to_pylist()]
+            tokens.append(np.frombuffer(b"".join(batch["tokens"].to_pylist()), dtype))
+        flat = np.concatenate(tokens).reshape(-1, header["width"])
+        return cls(captions, EncoderInfo(**header), np.stack(pooled), np.concatenate(lengths).astype(np.int64), flat)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Caption to row."""
+        return {caption: row for row, caption in enumerate(self.captions)}
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """bool (N, L), L the longest caption of the table."""
+        return np.arange(self.lengths.max()) < self.lengths[:, None]
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """(N, L, D) as stored, zero where padded. Several times the size of `flat_tokens`; `batch` does without it."""
+        return self._padded(np.arange(len(self)))
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def batch(self, captions: Sequence[str]) -> TextBatch:
+        """Vectors of these captions, padded to the table's longest. Raises ValueError naming a caption it lacks."""
+        for caption in captions:
+            if caption not in self.index:
+                raise ValueError(
+                    f"caption {caption!r} is not in the embeddings table ({len(self)} captions by {self.info.name}); "
+                    "run the embed stage on the set that holds it, or encode it with load_encoder"
+                )
+        rows = np.array([self.index[caption] for caption in captions], np.int64)
+        return TextBatch(
+            torch.from_numpy(self.pooled[rows].astype(np.float32)),
+            torch.from_numpy(self._padded(rows).astype(np.float32)),
+            torch.from_numpy(self.mask[rows]),
+        )
+
+    def _padded(self, rows: np.ndarray) -> np.ndarray:
+        mask = self.mask[rows]
+        places = self._starts[rows][:, None] + np.arange(mask.shape[1])
+        tokens = self.flat_tokens[np.where(mask, places, 0)]
+        tokens[~mask] = 0
+        return tokens
+
+
+class Encoder:
+    """A BERT and its tokenizer, frozen, on one thread of the CPU."""
+
+    def __init__(self, model: Any, tokenizer: Any, info: EncoderInfo) -> None:
+        self.model, self.tokenizer, self.info = model, tokenizer, info
+
+    def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
+        """Token ids with the framing tokens, not cut."""
+        return self.tokenizer(list(captions), truncation=False, verbose=False)["input_ids"] if captions else []
+
+    def encode(self, captions: Sequence[str]) -> TextBatch:
+        """Each caption by itself, so that its vectors never depend on its neighbours.
+
+        Raises ValueError for an empty caption and for one of more than `max_tokens` tokens.
+        """
+        for caption, ids in zip(captions, self.token_ids(captions), strict=True):
+            if not caption.strip():
+                raise ValueError("an empty caption cannot be encoded; write what the video should show")
+            if len(ids) > self.info.max_tokens:
+                raise ValueError(
+                    f"caption {caption[:60]!r}… has {len(ids)} tokens, at most {self.info.max_tokens} are allowed "
+                    "(embed.max_tokens); shorten it"
+                )
+        with one_thread():
+            parts = [self.encode_together([caption]) for caption in captions]
+        longest = max((part.mask.shape[1] for part in parts), default=1)
+        batch = TextBatch(
+            torch.zeros(len(parts), self.info.width),
+            torch.zeros(len(parts), longest, self.info.width),
+            torch.zeros(len(parts), longest, dtype=torch.bool),
+        )
+        for row, part in enumerate(parts):
+            batch.pooled[row] = part.pooled[0]
+            batch.tokens[row, : part.tokens.shape[1]] = part.tokens[0]
+            batch.mask[row, : part.mask.shape[1]] = part.mask[0]
+        return batch
+
+    @torch.inference_mode()
+    def encode_together(self, captions: Sequence[str]) -> TextBatch:
+        """One forward pass of all captions; nothing is checked. Bytes depend on the batch and on `one_thread`."""
+        inputs = self.tokenizer(list(captions), padding=True, truncation=False, return_tensors="pt")
+        tokens = self.model(**inputs).last_hidden_state.float()
+        mask = inputs["attention_mask"].bool()
+        tokens = tokens * mask[..., None]
+        pooled = tokens[:, 0] if self.info.pooling == "cls" else tokens.sum(1) / mask.sum(1, keepdim=True)
+        return TextBatch(pooled.clone(), tokens.clone(), mask)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread inside: matrix products split over several differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def load_encoder(
+    encoder: EncoderInfo | str,  # packaged, a hub id or a folder; or what a table or a model recorded
+    *,
+    revision: str | None = None,  # hub id: branch, tag or commit
+    pooling: Pooling = "mean",  # over all real tokens, or the first token
+    max_tokens: int = 32,
+) -> Encoder:
+    """Load the encoder, offline where it is here already. Raises ValueError, within two seconds, where it is not."""
+    if isinstance(encoder, EncoderInfo):
+        loaded = load_encoder(
+            encoder.name, revision=encoder.revision, pooling=encoder.pooling, max_tokens=encoder.max_tokens
+        )
+        if loaded.info.width != encoder.width:
+            raise ValueError(f"encoder {encoder.name}: {loaded.info.width} wide, {encoder.width} recorded; embed again")
+        return loaded
+    located = locate_encoder(encoder, revision)
+    model, tokenizer = _load(located)
+    limit = getattr(model.config, "max_position_embeddings", max_tokens)
+    if max_tokens > limit:
+        raise ValueError(f"embed.max_tokens: {max_tokens} is more than the {limit} that encoder {encoder} can take")
+    revision = located.revision or getattr(model.config, "_commit_hash", None)
+    return Encoder(model, tokenizer, EncoderInfo(encoder, revision, model.config.hidden_size, pooling, max_tokens))
+
+
+def _load(located: Located) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    where: dict[str, Any] = {"local_files_only": located.is_here}
+    if located.asked is not None:
+        where["revision"] = located.asked
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(located.source, **where)
+        model = AutoModel.from_pretrained(located.source, **where)
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"encoder {located.source}: transformers cannot load it: {' '.join(str(error).split())}"
+        ) from None
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def info_to_metadata(info: EncoderInfo, dtype: str) -> dict[bytes, bytes]:
+    """The table's parquet metadata."""
+    return {INFO_KEY: json.dumps({**asdict(info), "dtype": dtype}, sort_keys=True).encode()}

@@ -1,0 +1,179 @@
+"""A set's distinct captions to one parquet table of vectors (read by `pipeline.text.captions.CaptionTable`).
+
+Captions are sorted by token count, then alphabet, and cut into fixed batches: the same captions give the same bytes on
+any number of cores. Chunks of batches are finished one by one in a scratch folder, so that a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from pipeline.runtime.process import worker_count
+from pipeline.text.captions import Encoder, TextBatch, info_to_metadata, one_thread
+
+log = logging.getLogger("t2v")
+
+CHUNK_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class RejectedCaption:
+    key: str  # of the first clip that has it
+    caption: str
+    reason: str  # empty | not text | too long | unknown words
+
+
+@dataclass(frozen=True)
+class CaptionList:
+    """The captions to embed, in the table's order, and those refused."""
+
+    captions: list[str]
+    lengths: list[int]
+    rejected: list[RejectedCaption]
+    given: int  # captions seen, repeats included
+
+
+def collect_captions(rows: Iterable[tuple[str, str, tuple[str, ...]]], encoder: Encoder) -> CaptionList:
+    """Distinct captions of (key, split, captions) rows, by token count. Raises ValueError where none is left."""
+    first_key: dict[str, str] = {}
+    rejected: list[RejectedCaption] = []
+    given = 0
+    for key, _, captions in rows:
+        for caption in captions:
+            given += 1
+            if not isinstance(caption, str) or not any(letter.isalnum() for letter in caption):
+                reason = "empty" if not str(caption or "").strip() else "not text"
+                rejected.append(RejectedCaption(key, str(caption), reason))
+            else:
+                first_key.setdefault(caption, key)
+    measured: list[tuple[int, str]] = []
+    for caption, ids in zip(first_key, encoder.token_ids(list(first_key)), strict=True):
+        reason = _refusal(ids, encoder)
+        if reason:
+            rejected.append(RejectedCaption(first_key[caption], caption, reason))
+        else:
+            measured.append((len(ids), caption))
+    if not measured:
+        raise ValueError(f"no caption to embed: {given} given, {len(rejected)} rejected ({_reasons(rejected)})")
+    measured.sort()
+    return CaptionList([caption for _, caption in measured], [n for n, _ in measured], rejected, given)
+
+
+def _refusal(ids: Sequence[int], encoder: Encoder) -> str:
+    if len(ids) > encoder.info.max_tokens:
+        return "too long"
+    words = set(ids) - set(encoder.tokenizer.all_special_ids)
+    return "" if words else "unknown words"
+
+
+def _reasons(rejected: Sequence[RejectedCaption]) -> dict[str, int]:
+    return dict(Counter(one.reason for one in rejected))
+
+
+@dataclass
+class EmbedReport:
+    """What the stage writes as its metrics."""
+
+    captions: int
+    distinct: int
+    embedded: int
+    tokens: int
+    width: int
+    chunks_resumed: int
+    seconds: float
+    rejected: dict[str, int] = field(default_factory=dict)
+    rejected_captions: list[dict[str, str]] = field(default_factory=list)
+
+
+def embed_captions(
+    chosen: CaptionList,
+    encoder: Encoder,
+    *,
+    out: Path,
+    scratch: Path,  # finished chunks survive a kill here
+    dtype: str = "float16",  # of the stored vectors
+    batch_size: int = 64,
+    workers: int | None = None,  # threads; None: all cores
+) -> EmbedReport:
+    """Write the table, whole or not at all."""
+    started = time.monotonic()
+    step = batch_size * CHUNK_BATCHES
+    chunks = [(start, chosen.captions[start : start + step]) for start in range(0, len(chosen.captions), step)]
+    paths = [scratch / f"chunk-{start:08d}.parquet" for start, _ in chunks]
+    resumed = sum(path.is_file() for path in paths)
+    schema = _schema(encoder, dtype)
+    threads = workers or worker_count()
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        _announce(chosen, encoder, pool, threads, resumed, len(chunks))
+        for (_, captions), path in zip(tqdm(chunks, desc="embed", unit="chunk", disable=None), paths, strict=True):
+            if not path.is_file():
+                _write(path, [_encode(captions, encoder, batch_size, dtype, pool, schema)], schema)
+    _write(out, (pq.read_table(path) for path in paths), schema)
+    return EmbedReport(
+        captions=chosen.given,
+        distinct=len(chosen.captions) + len({one.caption for one in chosen.rejected}),
+        embedded=len(chosen.captions),
+        tokens=sum(chosen.lengths),
+        width=encoder.info.width,
+        chunks_resumed=resumed,
+        seconds=round(time.monotonic() - started, 2),
+        rejected=_reasons(chosen.rejected),
+        rejected_captions=[one.__dict__ for one in chosen.rejected[:1000]],
+    )
+
+
+def _announce(
+    chosen: CaptionList, encoder: Encoder, pool: ThreadPoolExecutor, threads: int, resumed: int, chunks: int
+) -> None:
+    """Say what is to be done, and how long it will take by a few captions of middling length."""
+    middle = len(chosen.captions) // 2
+    sample = chosen.captions[middle : middle + 16]
+    started = time.monotonic()
+    list(pool.map(encoder.encode_together, [sample] * threads))
+    share = (1 - resumed / chunks) * len(chosen.captions) / (threads * len(sample))
+    log.info(
+        "embedding %d distinct captions (%d given) with %s, %d wide, on %d threads: about %.0f s; %d of %d chunks kept",
+        len(chosen.captions), chosen.given, encoder.info.name, encoder.info.width, threads,
+        (time.monotonic() - started) * share, resumed, chunks,
+    )  # fmt: skip
+
+
+def _encode(
+    captions: Sequence[str], encoder: Encoder, batch_size: int, dtype: str, pool: ThreadPoolExecutor, schema: pa.Schema
+) -> pa.Table:
+    batches = [captions[start : start + batch_size] for start in range(0, len(captions), batch_size)]
+    rows = [row for batch in pool.map(encoder.encode_together, batches) for row in _stored(batch, np.dtype(dtype))]
+    lengths, pooled, tokens = zip(*rows, strict=True)
+    return pa.table({"caption": captions, "n_tokens": lengths, "pooled": pooled, "tokens": tokens}, schema=schema)
+
+
+def _stored(batch: TextBatch, dtype: np.dtype) -> Iterator[tuple[int, bytes, bytes]]:
+    """(token count, pooled vector, real tokens' vectors) of each caption."""
+    pooled, tokens = batch.pooled.numpy().astype(dtype), batch.tokens.numpy().astype(dtype)
+    for row, length in enumerate(batch.mask.sum(1).tolist()):
+        yield length, pooled[row].tobytes(), tokens[row, :length].tobytes()
+
+
+def _schema(encoder: Encoder, dtype: str) -> pa.Schema:
+    fields = [("caption", pa.string()), ("n_tokens", pa.int32()), ("pooled", pa.binary()), ("tokens", pa.binary())]
+    return pa.schema(fields, metadata=info_to_metadata(encoder.info, dtype))
+
+
+def _write(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=1024)
+    partial.replace(path)

@@ -1,0 +1,88 @@
+"""The gradients of a step by several workers of one process, each on its own micro-batches and its own cores.
+
+On a CPU an operation of a small network is too short to be shared: two cores wait for each other thousands of times a
+step. Two halves of the batch, one to a core, meet once. Which worker takes which micro-batch, and the order in which
+their gradients are added, are fixed, so a run still repeats to the byte.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.config.params import TrainParams
+from pipeline.runtime.parallel import run_on_cores
+from pipeline.training.distributed import Team
+
+MAX_WORKERS = 4  # they share one interpreter
+T = TypeVar("T")
+
+Loss = Callable[[Callable[..., Tensor], T], Tensor]  # of a model and a micro-batch: its mean loss
+
+
+def crew_size(network: nn.Module, team: Team, params: TrainParams) -> int:
+    """How many workers: those that a micro-batch divides by; one where the device, or what is random, allows no more.
+
+    A dropout layer draws from the process's one generator, in the order in which threads come to it.
+    """
+    random = any(isinstance(layer, nn.Dropout) and layer.p > 0.0 for layer in network.modules())
+    if team.device.type != "cpu" or team.world > 1 or params.compile or random:
+        return 1
+    micro_batch = params.batch_size // params.accumulate
+    return max(size for size in range(1, min(torch.get_num_threads(), MAX_WORKERS) + 1) if micro_batch % size == 0)
+
+
+class Crew:
+    """Workers with a network each: the same weights in memory, gradients of their own until they meet."""
+
+    def __init__(self, network: nn.Module, size: int, *, compiled: bool = False) -> None:
+        self.networks = [network, *(_twin(network) for _ in range(size - 1))]
+        self.models: list[Callable[..., Tensor]] = [torch.compile(network)] if compiled else [*self.networks]
+
+    def add_gradients(self, loss: Loss[T], micro_batches: Sequence[T]) -> Tensor:
+        """Add the gradients of the mean loss over `micro_batches` to the network's; returns that loss."""
+        size = len(self.networks)
+        jobs = [
+            partial(_backward, network, partial(loss, model), micro_batches[worker::size], len(micro_batches))
+            for worker, (network, model) in enumerate(zip(self.networks, self.models, strict=True))
+        ]
+        if size == 1:
+            return jobs[0]()
+        totals = run_on_cores(jobs, threads=torch.get_num_threads() // size)
+        for twin in self.networks[1:]:
+            for weight, own in zip(self.networks[0].parameters(), twin.parameters(), strict=True):
+                if own.grad is not None:
+                    weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
+                    own.grad = None
+        return torch.stack(totals).sum()
+
+
+def _twin(network: nn.Module) -> nn.Module:
+    """A copy of the network whose weights and buffers are the same memory."""
+    twin = copy.deepcopy(network)
+    for mine, same in zip(_tensors(twin), _tensors(network), strict=True):
+        mine.data = same.data
+    return twin
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _backward(network: nn.Module, loss: Callable[[T], Tensor], micro_batches: Sequence[T], count: int) -> Tensor:
+    """Gradients of a worker's share of the mean; processes, where there are several, meet at its last micro-batch."""
+    total = torch.zeros(())
+    for index, micro_batch in enumerate(micro_batches):
+        meets = index == len(micro_batches) - 1 or not isinstance(network, DistributedDataParallel)
+        with nullcontext() if meets else network.no_sync():  # type: ignore[operator]
+            part = loss(micro_batch) / count
+            part.backward()
+        total = total.to(part.device) + part.detach()
+    return total
