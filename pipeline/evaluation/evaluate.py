@@ -17,8 +17,8 @@ import numpy as np
 
 from pipeline.config.params import DiffusionParams, EvaluateParams, ReportParams, SamplingParams
 from pipeline.data.clip_dataset import ClipShape, fit_clip
+from pipeline.data.frames import to_rgb
 from pipeline.data.model_card import ModelCard
-from pipeline.data.render import to_rgb
 from pipeline.data.shards import Row, read_rows, read_set
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import MAX_CLIPS, Validation

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.render import enlarge, write_clip
+from pipeline.data.frames import enlarge
+from pipeline.data.render import write_clip
 from pipeline.evaluation.evaluate import Evaluation
 
 GIFS_PER_KIND = 8

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.data.render import to_rgb
+from pipeline.data.frames import to_rgb
 from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, exact_chance, flat_marks, wilson
 from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.judge.judge import Judge

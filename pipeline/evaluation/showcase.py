@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.params import EvaluateParams, ReportParams, SamplingParams
+from pipeline.data.frames import to_rgb
 from pipeline.data.gif import encode_gif
 from pipeline.data.model_card import ModelCard
-from pipeline.data.render import to_rgb
 from pipeline.data.shards import Row
 from pipeline.evaluation.metrics import Marks
 from pipeline.evaluation.prompts import PromptSet, sample_prompts
