@@ -94,9 +94,9 @@ def read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def claim_folder(folder: Path, is_first: bool = True) -> Iterator[None]:
+def claim_folder(folder: Path, is_main_process: bool = True) -> Iterator[None]:
     """Hold a scratch folder for one run, by its first process. Raises ValueError where another run holds it."""
-    if not is_first:
+    if not is_main_process:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

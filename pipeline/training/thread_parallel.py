@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config.params import TrainParams
 from pipeline.runtime.parallel import run_on_cores
-from pipeline.training.distributed import Team
+from pipeline.training.distributed import DistContext
 
 MAX_WORKERS = 4  # they share one interpreter
 T = TypeVar("T")
@@ -27,13 +27,13 @@ T = TypeVar("T")
 Loss = Callable[[Callable[..., Tensor], T], Tensor]  # of a model and a micro-batch: its mean loss
 
 
-def crew_size(network: nn.Module, team: Team, params: TrainParams) -> int:
+def crew_size(network: nn.Module, dist: DistContext, params: TrainParams) -> int:
     """How many workers: those that a micro-batch divides by; one where the device, or what is random, allows no more.
 
     A dropout layer draws from the process's one generator, in the order in which threads come to it.
     """
     random = any(isinstance(layer, nn.Dropout) and layer.p > 0.0 for layer in network.modules())
-    if team.device.type != "cpu" or team.world > 1 or params.compile or random:
+    if dist.device.type != "cpu" or dist.world_size > 1 or params.compile or random:
         return 1
     micro_batch = params.batch_size // params.accumulate
     return max(size for size in range(1, min(torch.get_num_threads(), MAX_WORKERS) + 1) if micro_batch % size == 0)
