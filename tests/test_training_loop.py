@@ -21,7 +21,7 @@ from pipeline.training.feed import ClipBatch, ClipFeed
 from pipeline.training.loop import train
 from pipeline.training.run import TrainResult
 from pipeline.training.setup import open_feed, open_preview, open_validation, start_network
-from pipeline.training.thread_parallel import crew_size
+from pipeline.training.thread_parallel import num_workers
 from stages import train as stage
 from tests.training_toys import toy_params, toy_texts, write_toy_params, write_toy_set
 
@@ -163,7 +163,7 @@ def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
     with pytest.raises(PowerCutError):
         run(toy_set, tmp_path / "cut", params, off_at=5)
     assert_same_bytes(both, run(toy_set, tmp_path / "cut", params))
-    monkeypatch.setattr("pipeline.training.loop.crew_size", lambda *_: 1)
+    monkeypatch.setattr("pipeline.training.loop.num_workers", lambda *_: 1)
     alone = run(toy_set, tmp_path / "alone", params)
     rtol = 0.05 if params.train.precision == "bf16" else 2e-4
     torch.testing.assert_close(curve(both), curve(alone), rtol=rtol, atol=2e-5)
@@ -181,10 +181,10 @@ def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
         (DistContext(0, 1, torch.device("cuda")), 0.0, {}, 1),
     ],
 )
-def test_a_crew_is_as_large_as_the_run_allows(
+def test_there_are_as_many_workers_as_the_run_allows(
     dist: DistContext, dropout: float, changes: dict[str, Any], size: int
 ) -> None:
-    assert crew_size(nn.Dropout(dropout), dist, toy_params(**changes).train) == size
+    assert num_workers(nn.Dropout(dropout), dist, toy_params(**changes).train) == size
 
 
 class Diverging(nn.Module):

@@ -32,7 +32,7 @@ from pipeline.training.precision import autocast, choose_dtype, tune_backends
 from pipeline.training.preview import Preview
 from pipeline.training.run import Run, TrainResult
 from pipeline.training.stopping import StopRequest, explain_out_of_memory, how_to_go_on
-from pipeline.training.thread_parallel import Crew, crew_size
+from pipeline.training.thread_parallel import ThreadDataParallel, num_workers
 
 log = logging.getLogger("t2v")
 
@@ -58,13 +58,13 @@ def train(
     Raises ValueError where the loss stops being finite, memory runs out or another process is lost, and
     KeyboardInterrupt after Ctrl-C or SIGTERM, the state saved.
     """
-    size = crew_size(network, dist, params)
-    positions = dist.positions(params.batch_size, params.accumulate * size)
+    workers = num_workers(network, dist, params)
+    positions = dist.positions(params.batch_size, params.accumulate * workers)
     tune_backends(dist.device)
     dtype = choose_dtype(params.precision, dist.device)
     run = Run(network.to(dist.device).train(), params, dtype)
     _resume(run, checkpoints, dist)
-    crew = Crew(dist.wrap(network), size, compiled=params.compile)
+    parallel = ThreadDataParallel(dist.wrap(network), workers, compiled=params.compile)
     loss_of = partial(_loss, diffusion, partial(autocast, dist.device, dtype), dist.device, params.seed)
     look = partial(_look, run, diffusion, dist, partial(autocast, dist.device, dtype), validation, preview, live_folder)
     prepare = preparer(feed, texts, diffusion, shares, positions, dist.device)
@@ -78,7 +78,7 @@ def train(
         steps = run.timed(prefetch(prepare, range(run.step, params.steps)))
         for micro_batches in steps:
             with explain_out_of_memory(run.step, advice), _explain_lost_peer(run, checkpoints, dist):
-                loss = crew.add_gradients(partial(loss_of, run.step), micro_batches)
+                loss = parallel.add_gradients(partial(loss_of, run.step), micro_batches)
                 grad_norm = run.optimizers.step(run.step)
                 run.ema.update(run.step)
             run.history.add(run.step + 1, loss, params.lr * lr_share(run.step, params), grad_norm)
@@ -184,8 +184,8 @@ def _explain_lost_peer(run: Run, checkpoints: Checkpoints, dist: DistContext) ->
         if dist.is_main_process and whole == run.step and not run.history.pending:
             checkpoints.save(run.step, run.state_dict())
         raise ValueError(
-            f"another of the {dist.world_size} processes died at step {run.step}; run the same command again to go on from "
-            f"{checkpoints.folder}"
+            f"another of the {dist.world_size} processes died at step {run.step}; run the same command again to go on "
+            f"from {checkpoints.folder}"
         ) from None
 
 
