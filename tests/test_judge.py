@@ -16,10 +16,10 @@ from pipeline.judge.build import digit_crops
 from pipeline.judge.digit_training import wear
 from pipeline.judge.features import FeatureNet, attribute_targets
 from pipeline.judge.judge import Judge, JudgeCard, load_judge, save_judge
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
+from pipeline.judge.oracles.digits import cut_out, find_strokes, read_digits
+from pipeline.judge.oracles.shapes import score
 from pipeline.judge.retrieval import recall, recall_metrics, train_retrieval
-from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
-from pipeline.oracles.digits import cut_out, find_strokes, read_digits
-from pipeline.oracles.shapes import score
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import DigitsSet, digits_set
 from pipeline.synthetic.shapes import ShapesSet, shapes_set

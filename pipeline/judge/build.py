@@ -19,9 +19,9 @@ from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.judge.judge import Judge, JudgeCard
 from pipeline.judge.ladder import CORRUPTIONS, climb, shares_right
+from pipeline.judge.oracles.digit_classifier import DigitReader
+from pipeline.judge.oracles.digits import cut_out, find_strokes
 from pipeline.judge.retrieval import recall_metrics, train_retrieval
-from pipeline.oracles.digit_classifier import DigitReader
-from pipeline.oracles.digits import cut_out, find_strokes
 
 log = logging.getLogger("t2v")
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.judge.features import FeatureNet, embed
+from pipeline.judge.oracles.digit_classifier import DigitReader
+from pipeline.judge.oracles.digits import read_digits
+from pipeline.judge.oracles.shapes import Reading, read_shapes, score
 from pipeline.judge.retrieval import Retrieval, TextHalf
-from pipeline.oracles.digit_classifier import DigitReader
-from pipeline.oracles.digits import read_digits
-from pipeline.oracles.shapes import Reading, read_shapes, score
 from pipeline.runtime.process import write_json
 
 CARD_FILE = "judge.json"
