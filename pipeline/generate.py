@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from pipeline.config.params import SamplingParams, load_params
 from pipeline.model_io.model_card import CARD_FILE, ModelCard, read_card
 from pipeline.render.clips import FORMATS, frames_evenly, write_clip
+from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import ROOT
 from pipeline.sampling.video_model import VideoModel, load_model
 from pipeline.text.vocabulary import words_of
 

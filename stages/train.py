@@ -36,7 +36,7 @@ def main(
     folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
     with open_dist() as dist:
-        print_ = dist.broadcast(fingerprint(params.dataset, *sections.values(), inputs=[folder, table]))
+        print_ = dist.broadcast(fingerprint("train", params.dataset, *sections.values(), inputs=[folder, table]))
         checkpoints = Checkpoints(scratch_folder("train", print_), print_)
         with claim_folder(checkpoints.folder, dist.is_main_process):
             if dist.is_main_process:

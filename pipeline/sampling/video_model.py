@@ -43,7 +43,7 @@ def build_network(card: ModelCard) -> nn.Module:
         from pipeline.gan.generator import build_gan
 
         return build_gan(card)
-    from pipeline.unet.unet3d import build_unet
+    from pipeline.diffusion.unet.unet3d import build_unet
 
     return build_unet(
         read_section(UnetParams, card, "unet"),
