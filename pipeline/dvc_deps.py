@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 # Left out: values in params are tracked by `params:`; the process, its log and its scratch never reach an output.
-UNTRACKED = ("pipeline/config/params.py", "pipeline/runtime/process.py")
+UNTRACKED = ("pipeline/config/params.py", "pipeline/runtime/process.py", "pipeline/runtime/scratch.py")
 
 
 def reached_modules(start: Path) -> set[str]:
