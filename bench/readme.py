@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.data.render import enlarge, frames_evenly, to_rgb
 from pipeline.data.shards import Row, read_shard
+from pipeline.render.clips import enlarge, frames_evenly, to_rgb
 from pipeline.runtime.process import ROOT, run_stage
 
 KINDS = ("seen", "held_out", "reworded")

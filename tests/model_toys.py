@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipeline.data.model_card import ModelCard, save_model
+from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.sampling.video_model import build_network
 from pipeline.text.captions import EncoderInfo, TextBatch
 from tests.training_toys import toy_params

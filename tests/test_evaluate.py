@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from pipeline.config.params import EvaluateParams, ReportParams, load_params
-from pipeline.data.model_card import ModelCard
 from pipeline.data.shards import Row, read_rows, write_set, write_shard
 from pipeline.evaluation import evaluate, metrics, plots, prompts, scoring
 from pipeline.evaluation.distances import set_distances
@@ -22,6 +21,7 @@ from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.evaluation.scoring import Answers
 from pipeline.judge.features import FeatureNet
 from pipeline.judge.judge import Judge, JudgeCard, save_judge
+from pipeline.model_io.model_card import ModelCard
 from pipeline.sampling.video_model import VideoModel
 from pipeline.synthetic.shapes import shapes_set
 from stages.evaluate import main

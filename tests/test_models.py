@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.model_card import read_card, save_model
+from pipeline.model_io.model_card import read_card, save_model
 from pipeline.sampling.video_model import load_model
 from pipeline.text.vocabulary import vocabulary_of, words_of
 from tests.model_toys import HashEncoder, toy_card, write_toy_model

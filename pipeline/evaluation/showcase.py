@@ -10,14 +10,14 @@ import numpy as np
 
 from pipeline.config.params import EvaluateParams, ReportParams, SamplingParams
 from pipeline.data.gif import encode_gif
-from pipeline.data.model_card import ModelCard
-from pipeline.data.render import to_rgb
 from pipeline.data.shards import Row
 from pipeline.evaluation.metrics import Marks
 from pipeline.evaluation.prompts import PromptSet, sample_prompts
 from pipeline.evaluation.scoring import Answers, in_words, mark_clips, read_clips
 from pipeline.judge.judge import Judge
+from pipeline.model_io.model_card import ModelCard
 from pipeline.oracles.shapes import Reading
+from pipeline.render.clips import to_rgb
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
 

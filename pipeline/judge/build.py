@@ -15,13 +15,13 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.config.params import JudgeParams
-from pipeline.data.clip_dataset import keep_known
 from pipeline.data.shards import LoadedSplit, load_rows, read_rows, read_set
 from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.judge.judge import Judge, JudgeCard
 from pipeline.judge.ladder import CORRUPTIONS, climb, shares_right
 from pipeline.judge.retrieval import recall_metrics, train_retrieval
+from pipeline.model_io.clip_dataset import keep_known
 from pipeline.oracles.digit_classifier import DigitReader
 from pipeline.oracles.digits import cut_out, find_strokes
 from pipeline.text.captions import CaptionTable

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config.params import JudgeParams
-from pipeline.data.tensors import to_model
 from pipeline.judge.features import FeatureNet, embed, fit
+from pipeline.model_io.tensors import to_model
 
 MAX_LOGIT_SCALE = 100.0
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.config.params import DiffusionParams, SamplingParams, UnetParams
-from pipeline.data.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
-from pipeline.data.tensors import to_frames
+from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
+from pipeline.model_io.tensors import to_frames
 
 if TYPE_CHECKING:
     from pipeline.text.captions import Encoder, TextBatch
