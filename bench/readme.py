@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.data.render import enlarge, frames_evenly, to_rgb
 from pipeline.data.shards import Row, read_shard
-from pipeline.runtime.process import ROOT, run_stage
+from pipeline.render.clips import enlarge, frames_evenly, to_rgb
+from pipeline.runtime.code import ROOT
+from pipeline.runtime.process import run_stage
 
 KINDS = ("seen", "held_out", "reworded")
 TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"

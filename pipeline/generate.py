@@ -20,10 +20,10 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from pipeline.config.params import SamplingParams, load_params
-from pipeline.data.model_card import CARD_FILE, ModelCard, read_card
-from pipeline.data.render import FORMATS, frames_evenly, write_clip
+from pipeline.model_io.model_card import CARD_FILE, ModelCard, read_card
+from pipeline.render.clips import FORMATS, frames_evenly, write_clip
+from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import ROOT
 from pipeline.sampling.defaults import SAMPLING_FILE
 from pipeline.sampling.video_model import VideoModel, load_model
 from pipeline.text.vocabulary import words_of

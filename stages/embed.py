@@ -32,7 +32,7 @@ def main(
         params.encoder, revision=params.revision, pooling=params.pooling, max_tokens=params.max_tokens
     )
     chosen = collect_captions(read_captions(shards / dataset), encoder)
-    scratch = scratch_folder(f"embed-{dataset}", fingerprint(params, asdict(encoder.info), chosen.captions))
+    scratch = scratch_folder(f"embed-{dataset}", fingerprint("embed", params, asdict(encoder.info), chosen.captions))
     drop_other_scratch(scratch)
 
     out = embeddings / f"{dataset}.parquet"

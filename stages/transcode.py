@@ -26,7 +26,7 @@ def main(
 ) -> None:
     params = load_params(params_path).transcode
     manifest = read_manifest(raw)  # it holds the digests of the files beside it
-    scratch = scratch_folder("transcode", fingerprint(params, inputs=[raw / "manifest.json"]))
+    scratch = scratch_folder("transcode", fingerprint("transcode", params, inputs=[raw / "manifest.json"]))
     drop_other_scratch(scratch)
 
     archive = open_videos(raw / manifest.videos)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline.data.model_card import ModelCard, save_model
+from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.sampling.video_model import build_network
 from pipeline.text.captions import EncoderInfo, TextBatch
 from stages import train, train_gan

@@ -17,13 +17,13 @@ import yaml
 from torch import Tensor
 
 from pipeline.config.params import TrainGanParams, load_params, parse_params
-from pipeline.data.tensors import to_model
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
 from pipeline.gan.hard_negatives import Rivals
 from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty
 from pipeline.gan.text_encoder import Vocabulary, WordEmbedding
+from pipeline.model_io.tensors import to_model
 from pipeline.sampling.video_model import load_model
 from pipeline.text.vocabulary import vocabulary_of
 from stages.train_gan import main

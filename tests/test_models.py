@@ -12,7 +12,7 @@ import yaml
 
 from pipeline import generate
 from pipeline.config.params import parse_params
-from pipeline.data.model_card import read_card, save_model
+from pipeline.model_io.model_card import read_card, save_model
 from pipeline.preset import merge, read_preset
 from pipeline.sampling.defaults import default_sampling, write_sampling
 from pipeline.sampling.video_model import load_model

@@ -18,9 +18,9 @@ from torch import nn
 from tqdm import tqdm
 
 from pipeline.config.params import SamplingParams
-from pipeline.data.clip_dataset import ClipShape, fit_clip, keep_known
-from pipeline.data.model_card import ModelCard
 from pipeline.data.shards import Row, read_rows
+from pipeline.model_io.clip_dataset import ClipShape, fit_clip, keep_known
+from pipeline.model_io.model_card import ModelCard
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable

@@ -21,8 +21,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from pipeline.config.params import TrainGanParams
-from pipeline.data.model_card import ModelCard, read_section
 from pipeline.gan.text_encoder import SAID, CaptionReader, Vocabulary
+from pipeline.model_io.model_card import ModelCard, read_section
 
 if TYPE_CHECKING:
     from pipeline.text.captions import TextBatch

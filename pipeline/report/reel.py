@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.data.render import enlarge
 from pipeline.data.shards import Row
+from pipeline.render.clips import enlarge
 from pipeline.report.gather import ModelResult
 from pipeline.report.sections import KINDS
 

@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
-from pipeline.data.render import contact_sheet, to_rgb
+from pipeline.render.clips import contact_sheet, to_rgb
 
 PALETTE = 256
 PNG_LIMIT = 40_000  # bytes; a strip that needs more is a photograph, and stored as one

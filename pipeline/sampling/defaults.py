@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.config.params import DiffusionParams, SamplingParams
-from pipeline.data.model_card import ModelCard, read_section
+from pipeline.model_io.model_card import ModelCard, read_section
 
 SAMPLING_FILE = "sampling.json"
 FLOW = SamplingParams(

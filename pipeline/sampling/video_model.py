@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.config.params import DiffusionParams, SamplingParams, UnetParams
-from pipeline.data.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
-from pipeline.data.tensors import to_frames
+from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
+from pipeline.model_io.tensors import to_frames
 from pipeline.sampling.defaults import folder_sampling
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def build_network(card: ModelCard) -> nn.Module:
         from pipeline.gan.generator import build_gan
 
         return build_gan(card)
-    from pipeline.unet.unet3d import build_unet
+    from pipeline.diffusion.unet.unet3d import build_unet
 
     return build_unet(
         read_section(UnetParams, card, "unet"),

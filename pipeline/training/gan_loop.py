@@ -21,12 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.config.params import TrainGanParams
-from pipeline.data.tensors import to_model
 from pipeline.diffusion.noise import DRAW_STREAM, derive_seed
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import VideoGenerator
 from pipeline.gan.hard_negatives import Rivals
+from pipeline.model_io.tensors import to_model
 from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.determinism import repeatable
