@@ -34,7 +34,9 @@ def main(
     )
     chosen = collect_captions(read_captions(shards / dataset), encoder)
     out = embeddings / f"{dataset}.parquet"
-    with open_scratch(f"embed-{dataset}", fingerprint(params, asdict(encoder.info), chosen.captions)) as scratch:
+    with open_scratch(
+        f"embed-{dataset}", fingerprint("embed", params, asdict(encoder.info), chosen.captions)
+    ) as scratch:
         report = embed_captions(
             chosen, encoder, out=out, scratch=scratch, dtype=params.dtype, batch_size=params.batch_size
         )

@@ -37,7 +37,7 @@ def main(
     folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
     with open_team() as team:
-        print_ = team.share(fingerprint(params.dataset, *sections.values(), inputs=[folder, table]))
+        print_ = team.share(fingerprint("train", params.dataset, *sections.values(), inputs=[folder, table]))
         checkpoints = Checkpoints(scratch_folder("train", print_), print_)
         with claim_folder(checkpoints.folder, team.is_first):
             if team.is_first:

@@ -33,7 +33,7 @@ def main(
     params = load_params(params_path)
     folder, table, gan = shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.train_gan
     texts = CaptionTable.read(table) if gan.text == "encoder" else None
-    print_ = fingerprint(params.dataset, gan, inputs=[folder] if texts is None else [folder, table])
+    print_ = fingerprint("train_gan", params.dataset, gan, inputs=[folder] if texts is None else [folder, table])
     checkpoints = Checkpoints(scratch_folder("train_gan", print_), print_)
     live = checkpoints.folder.parent
     with claim_folder(checkpoints.folder):

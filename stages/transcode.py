@@ -29,7 +29,7 @@ def main(
     manifest = read_manifest(raw)  # it holds the digests of the files beside it
     archive, captions = open_videos(raw / manifest.videos), read_captions(raw / manifest.captions)
     with (
-        open_scratch("transcode", fingerprint(params, inputs=[raw / "manifest.json"])) as scratch,
+        open_scratch("transcode", fingerprint("transcode", params, inputs=[raw / "manifest.json"])) as scratch,
         open_executor() as (executor, workers),
     ):
         report = Transcoding(archive, captions, params, scratch=scratch).run(out, executor, workers)
