@@ -241,6 +241,6 @@ def test_a_folder_that_is_no_judge_is_refused(tmp_path):
 def test_an_empty_split_is_refused(tmp_path):
     made = shapes()
     write_shard(tmp_path / "shards" / "shapes" / "shard-00000.parquet", [made.row("train", 0)])
-    write_set(tmp_path / "shards" / "shapes", made.description())
+    write_set(tmp_path / "shards" / "shapes", {**made.description(), "counts": {"train": 1}})
     with pytest.raises(ValueError, match="no clips in split 'val'"):
         run(tmp_path, "shapes")
