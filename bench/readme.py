@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.frames import enlarge
-from pipeline.data.render import contact_sheet, write_image
 from pipeline.data.shards import Row, read_shard
-from pipeline.runtime.process import ROOT, run_stage
+from pipeline.render.clips import contact_sheet, write_image
+from pipeline.runtime.code import ROOT
+from pipeline.runtime.process import run_stage
 
 KINDS = ("seen", "held_out", "reworded")
 TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"

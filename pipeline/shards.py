@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.render import contact_sheet, write_image
 from pipeline.data.shards import Row, read_rows, read_shard
+from pipeline.render.clips import contact_sheet, write_image
 from pipeline.transcode.gif_folder import GifShape, export_rows, import_folder
 
 CAPTION_LINES = 2

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.readme import CELL, SHOWN, TABLE, picture, table
-from pipeline.data.render import LINE_PX
-from pipeline.runtime.process import ROOT
+from pipeline.render.clips import LINE_PX
+from pipeline.runtime.code import ROOT
 from tests.report_toys import sample_rows
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data import render
 from pipeline.data.gif import decode_gif
+from pipeline.render import clips as render
 
 
 def drifting_square(f: int = 6, side: int = 32, channels: int = 3) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.frames import enlarge
-from pipeline.data.render import write_clip
 from pipeline.evaluation.evaluate import Evaluation
+from pipeline.render.clips import write_clip
 
 GIFS_PER_KIND = 8
 GIF_SCALE = 3

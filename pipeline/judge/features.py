@@ -17,7 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pipeline.config.params import JudgeParams
-from pipeline.data.tensors import to_model
+from pipeline.model_io.tensors import to_model
 
 PATCH = 4  # spatial pixel-unshuffle of the stem
 RESOLUTION = 64  # px that every clip is resized to first

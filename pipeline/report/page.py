@@ -16,8 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.config.params import ReportParams
-from pipeline.data.render import contact_sheet
 from pipeline.data.shards import Row, read_rows
+from pipeline.render.clips import contact_sheet
 from pipeline.report import sections
 from pipeline.report.gather import ModelResult, Run
 from pipeline.report.strips import Strip, film_strip, image_uri

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.data.frames import enlarge, to_rgb
-from pipeline.data.render import draw_line, write_mp4
 from pipeline.data.shards import Row
+from pipeline.render.clips import draw_line, write_mp4
 from pipeline.report.gather import ModelResult
 from pipeline.report.sections import KINDS
 

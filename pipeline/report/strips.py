@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline.data.render import contact_sheet
+from pipeline.render.clips import contact_sheet
 
 PALETTE = 256
 PNG_LIMIT = 40_000  # bytes; a strip that needs more is a photograph, and stored as one

@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 
 from pipeline.config.params import TrainGanParams
-from pipeline.data.clip_dataset import (
+from pipeline.gan.discriminators import Discriminator
+from pipeline.gan.generator import VideoGenerator
+from pipeline.gan.text_encoder import PooledText
+from pipeline.model_io.clip_dataset import (
     ClipShape,
     SplitIndex,
     index_split,
@@ -17,10 +20,7 @@ from pipeline.data.clip_dataset import (
     split_names,
     validation_split,
 )
-from pipeline.data.model_card import ModelCard, save_model
-from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.text_encoder import PooledText
+from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.runtime.process import whole_folder, write_json
 from pipeline.text.captions import CaptionTable, EncoderInfo
 from pipeline.text.vocabulary import vocabulary_of
