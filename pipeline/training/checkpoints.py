@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-
 log = logging.getLogger("t2v")
 
 MAGIC = b"T2VCKPT1"
