@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import run_stage, whole_folder, write_json
+from pipeline.runtime.files import whole_folder, write_json
+from pipeline.runtime.stage import run_stage
 from pipeline.sources import kaggle, local, sample
 
 log = logging.getLogger("t2v")

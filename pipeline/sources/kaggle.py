@@ -6,12 +6,9 @@ The client checks no content, so that is done here: a damaged archive is set asi
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
-import os
 import re
-import shutil
 import zipfile
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -19,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from pipeline.config.params import DownloadParams
+from pipeline.runtime.files import link_or_copy
 from pipeline.runtime.scratch import claim_folder, scratch_folder
 from pipeline.sources import local
 from pipeline.sources.kaggle_client import download_files
@@ -41,12 +39,12 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
         archive = download(params.captions_slug, sha256=params.captions_sha256, param="download.captions_slug")
         read_captions(archive)
         captions, captions_origin = "captions.zip", params.captions_slug
-        _link(archive, out / captions)
+        link_or_copy(archive, out / captions)
     else:
         captions, captions_origin = local.bring_captions(params.captions_path, out), Path(params.captions_path).name
     archive = download(params.videos_slug, sha256=params.videos_sha256, param="download.videos_slug")
     _require_videos(archive, params.videos_slug)
-    _link(archive, out / "videos.zip")
+    link_or_copy(archive, out / "videos.zip")
     origin = {"videos": params.videos_slug, "captions": captions_origin}
     return describe(out, source="kaggle", origin=origin, videos="videos.zip", captions=captions)
 
@@ -136,16 +134,6 @@ def _require_videos(archive: Path, slug: str) -> None:
             f"{slug}: its archive holds no {VIDEO_PATTERN} ({len(names)} files{example}); "
             "set download.videos_slug to a data set that holds MSR-VTT's videos"
         )
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes; a copy where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        shutil.copyfile(source, target)
 
 
 def _bar(total: int, words: str) -> tqdm:

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from pipeline.runtime.process import worker_count
+from pipeline.runtime.executors import worker_count
+from pipeline.runtime.files import whole_file
 from pipeline.text.captions import Encoder, TextBatch, info_to_metadata, one_thread
 
 log = logging.getLogger("t2v")
@@ -174,9 +175,9 @@ def _schema(encoder: Encoder, dtype: str) -> pa.Schema:
 
 
 def _write(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer:
+    with (
+        whole_file(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer,
+    ):
         for table in tables:
             writer.write_table(table, row_group_size=1024)
-    partial.replace(path)

@@ -6,7 +6,6 @@ folder without it is split by hash. An imported GIF of the wanted shape keeps it
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -16,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from pipeline.data.gif import decode_gif, encode_gif, fit_frame_count, gif_timing
 from pipeline.data.shards import Row, write_set, write_shard
+from pipeline.runtime.files import write_csv
 from pipeline.sources.members import natural_order
 from pipeline.sources.msrvtt import caption_fault, split_by_hash
 
@@ -142,7 +143,4 @@ def _square(frames: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def _write_rejected(path: Path, rejected: list[tuple[str, str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["key", "reason", "detail"])
-        writer.writerows(rejected)
+    write_csv(path, pd.DataFrame(rejected, columns=["key", "reason", "detail"]))
