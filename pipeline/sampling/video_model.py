@@ -102,7 +102,9 @@ class VideoModel:
         assert text_batch is None or len(text_batch) == len(seeds), (len(text_batch or ()), len(seeds))
         with torch.inference_mode():
             if self.card.family == "gan":
-                video = self.network.sample(text_batch, captions, list(seeds))  # type: ignore[operator]
+                if captions is None:
+                    raise ValueError("this model reads words: give captions, not their vectors")
+                video = self.network.sample(captions, list(seeds))  # type: ignore[operator]
             else:
                 video = self._diffuse(text_batch, seeds, sampling or self.sampling, negative, callback)
         return to_frames(video)
