@@ -68,7 +68,7 @@ def played(params: TrainGanParams, steps: int) -> Game:
 
 
 def toy_batch(game: Game, video: Tensor, captions: list[str], rng: np.random.Generator) -> Batch:
-    count = game.params.rivals
+    count = game.params.hard_negatives
     drawn = [RIVALS.draw(caption, count, rng) for caption in captions]
     return make_batch(video, captions, drawn, count, game.generator.vocabulary.indices)
 

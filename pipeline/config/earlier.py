@@ -6,7 +6,11 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-RENAMED: dict[str, str] = {}
+RENAMED = {
+    "train_gan.rivals": "train_gan.hard_negatives",
+    "train_gan.judged_frames": "train_gan.discriminator_frames",
+    "train_gan.background_told": "train_gan.background_sees_text",
+}
 ADDED: dict[str, Any] = {"unet.unfold_frames": None}  # what a model of before the key was made with
 REMOVED: dict[str, tuple[Any, ...]] = {  # the values that are built today, the only one first
     "train_gan.text": ("words",),

@@ -301,7 +301,7 @@ class TrainGanParams(Section):
     r1_every: Positive
     contrast_weight: NonNegativeFloat
     mismatch: bool
-    rivals: Count
+    hard_negatives: Count
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     word_dim: Positive
     word_window: Positive
@@ -310,9 +310,9 @@ class TrainGanParams(Section):
     code_dim: Annotated[int, Field(ge=2)]
     base_dim: Positive
     sprites: Positive
-    background_told: bool
+    background_sees_text: bool
     discriminator_dim: Positive
-    judged_frames: Positive
+    discriminator_frames: Positive
     clip_resolution: Annotated[int, Field(ge=8)]
     ram_budget_gb: PositiveFloat
     checkpoint_every: Positive

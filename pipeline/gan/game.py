@@ -85,10 +85,10 @@ class Game:
         b, _, f = batch.video.shape[:3]
         device = batch.video.device
         layers = self.generator.layers(self.generator.noise([rng] * b).to(device), batch.text)
-        fake = self._views(layers, _some(f, self.params.judged_frames, b, rng).to(device))
+        fake = self._views(layers, _some(f, self.params.discriminator_frames, b, rng).to(device))
 
         # The judges
-        chosen = _some(f, self.params.judged_frames, b, rng).to(device)
+        chosen = _some(f, self.params.discriminator_frames, b, rng).to(device)
         real = (_take(batch.video, chosen), self.discriminator.shrink(batch.video))
         shift = int(torch.randint(1, b, (1,), generator=rng))
         penalised = self.params.r1_weight > 0 and number % self.params.r1_every == 0

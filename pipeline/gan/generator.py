@@ -125,7 +125,7 @@ class VideoGenerator(nn.Module):
         code_dim, k, c = params.code_dim, params.sprites, params.channels
         self.content = nn.Sequential(nn.Linear(SAID + params.noise_dim, code_dim), nn.SiLU())
         self.motion = nn.Sequential(nn.Linear(SAID + params.motion_dim, code_dim), nn.SiLU())
-        scene_dim = code_dim if params.background_told else params.noise_dim
+        scene_dim = code_dim if params.background_sees_text else params.noise_dim
         self.background = Canvas(scene_dim, max(params.base_dim // 2, 1), c, params.resolution)
         self.canvas = Canvas(code_dim, params.base_dim, k * (c + 1), params.resolution)
         self.path = MotionPath(code_dim, params.frames, code_dim // 2, k * (POSE + c))
@@ -150,7 +150,7 @@ class VideoGenerator(nn.Module):
         sprites = rearrange(self.canvas(content), "b (k c) h w -> b k c h w", k=k)
         opacity = torch.sigmoid(sprites[:, :, -1:])
         return Layers(
-            background=torch.tanh(self.background(content if self.params.background_told else content_noise)),
+            background=torch.tanh(self.background(content if self.params.background_sees_text else content_noise)),
             sprites=torch.cat([torch.tanh(sprites[:, :, :-1]) * opacity, opacity], dim=2),
             poses=path[..., :POSE] * path.new_tensor(POSE_GAINS),
             tints=path[..., POSE:] * TINT_GAIN,

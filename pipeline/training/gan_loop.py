@@ -134,13 +134,17 @@ def train_gan(
 
 def _preparer(generator: VideoGenerator, feed: ClipFeed, params: TrainGanParams) -> Callable[[int], Batch]:
     """A function from step to its batch, for `prefetch`."""
-    rivals = Rivals(chain.from_iterable(feed.clips.index.captions) if params.rivals else ())
+    rivals = Rivals(chain.from_iterable(feed.clips.index.captions) if params.hard_negatives else ())
 
     def prepare(step: int) -> Batch:
         clips = feed.batch(step)
         rngs = [np.random.default_rng(seed) for seed in clips.seeds]
-        drawn = [rivals.draw(caption, params.rivals, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
-        return make_batch(to_model(clips.frames), clips.captions, drawn, params.rivals, generator.vocabulary.indices)
+        drawn = [
+            rivals.draw(caption, params.hard_negatives, rng) for caption, rng in zip(clips.captions, rngs, strict=True)
+        ]
+        return make_batch(
+            to_model(clips.frames), clips.captions, drawn, params.hard_negatives, generator.vocabulary.indices
+        )
 
     return prepare
 
