@@ -23,9 +23,9 @@ from tqdm import tqdm
 from pipeline.config.params import TrainGanParams
 from pipeline.diffusion.noise import DRAW_STREAM, derive_seed
 from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.hard_negatives import Rivals
+from pipeline.gan.hard_negatives import HardNegatives
+from pipeline.gan.step import Batch, GanStep, make_batch
 from pipeline.model_io.tensors import to_model
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.determinism import repeatable
@@ -61,7 +61,7 @@ class GanRun:
     """All that changes while training, and all that a checkpoint holds."""
 
     def __init__(self, generator: VideoGenerator, discriminator: Discriminator, params: TrainGanParams) -> None:
-        self.game = Game(generator, discriminator, params)
+        self.gan = GanStep(generator, discriminator, params)
         self.ema = Ema(generator, decay=params.ema_decay)
         self.history: list[list[float]] = []
         self.step = 0  # steps done
@@ -69,14 +69,14 @@ class GanRun:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "game": self.game.state_dict(),
+            "gan": self.gan.state_dict(),
             "ema": self.ema.state_dict(),
             "history": torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(COLUMNS)),
             "seconds": self.seconds,
         }
 
     def load(self, step: int, state: dict[str, Any]) -> None:
-        self.game.load_state_dict(state["game"])
+        self.gan.load_state_dict(state["gan"])
         self.ema.load_state_dict(state["ema"])
         self.history = state["history"].tolist()
         self.step, self.seconds = step, state["seconds"]
@@ -114,12 +114,14 @@ def train_gan(
             started = time.perf_counter()
             rng = torch.Generator().manual_seed(derive_seed(params.seed, run.step, DRAW_STREAM))
             with explain_out_of_memory(run.step, _how_to_use_less_memory(params)):
-                losses = run.game.step(batch.to(device), run.step, rng)
+                losses = run.gan.step(batch.to(device), run.step, rng)
             _note(run, losses, params, checkpoints)
             run.ema.update(run.step)
             run.step += 1
             run.seconds += time.perf_counter() - started
-            bar.set_postfix_str(f"judges {losses['loss_d']:.3f}, generator {losses['loss_g']:.3f}", refresh=False)
+            bar.set_postfix_str(
+                f"discriminators {losses['loss_d']:.3f}, generator {losses['loss_g']:.3f}", refresh=False
+            )
             bar.update()
 
             if _is_due(run.step, params.sample_every, params):
@@ -134,17 +136,14 @@ def train_gan(
 
 def _preparer(generator: VideoGenerator, feed: ClipFeed, params: TrainGanParams) -> Callable[[int], Batch]:
     """A function from step to its batch, for `prefetch`."""
-    rivals = Rivals(chain.from_iterable(feed.clips.index.captions) if params.hard_negatives else ())
+    count, read = params.hard_negatives, generator.vocabulary.indices
+    negatives = HardNegatives(chain.from_iterable(feed.clips.index.captions) if count else ())
 
     def prepare(step: int) -> Batch:
         clips = feed.batch(step)
         rngs = [np.random.default_rng(seed) for seed in clips.seeds]
-        drawn = [
-            rivals.draw(caption, params.hard_negatives, rng) for caption, rng in zip(clips.captions, rngs, strict=True)
-        ]
-        return make_batch(
-            to_model(clips.frames), clips.captions, drawn, params.hard_negatives, generator.vocabulary.indices
-        )
+        drawn = [negatives.draw(caption, count, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
+        return make_batch(to_model(clips.frames), clips.captions, drawn, count, read)
 
     return prepare
 
