@@ -20,8 +20,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from pipeline.config.params import SamplingParams, load_params
+from pipeline.data.frames import frames_evenly
 from pipeline.model_io.model_card import CARD_FILE, ModelCard, read_card
-from pipeline.render.clips import FORMATS, frames_evenly, write_clip
+from pipeline.render.clips import FORMATS, write_clip
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
 from pipeline.sampling.defaults import SAMPLING_FILE
