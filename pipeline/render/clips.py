@@ -14,8 +14,8 @@ from einops import rearrange, repeat
 from PIL import Image
 
 from pipeline.data.gif import encode_gif
+from pipeline.render.formats import FORMATS
 
-FORMATS = ("gif", "mp4", "png", "npy")
 MP4_SIDE = 256  # px; smaller clips are enlarged by whole factors, so that chroma subsampling spares their edges
 
 
