@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from pipeline.config.params import SamplingParams, load_params
+from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.gif import decode_gif, frame_delay_cs, gif_timing
 from pipeline.generation.clip_files import record, reserve, slug
 from pipeline.generation.unknown_words import known_words, unknown_words, word_notes
 from pipeline.model_io.model_card import ModelCard
-from pipeline.render.clips import enlarge, to_rgb, write_clip
+from pipeline.render.clips import write_clip
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
 from pipeline.sampling.defaults import SAMPLING_FILE

@@ -101,13 +101,14 @@ class VideoModel:
         """uint8 (B, F, H, W, C), one clip per caption and seed. Raises ValueError where their numbers differ."""
         _check_counts(captions=captions, seeds=seeds, vectors=text, negatives=negative)
         _check_seeds(seeds)
-        text = self.encode(captions) if text is None else text
         with torch.inference_mode():
             if self.card.family == "gan":
-                video = self.network.sample(text, list(captions), list(seeds))  # type: ignore[operator]
+                video = self.network.sample(list(captions), list(seeds))  # type: ignore[operator]
             else:
                 against = None if negative is None else self.encode(negative)
-                video = self._diffuse(text, seeds, sampling, against, callback)
+                video = self._diffuse(
+                    self.encode(captions) if text is None else text, seeds, sampling, against, callback
+                )
         return _to_frames(video)
 
     def interpolate(
