@@ -10,7 +10,7 @@ from pipeline.config.params import load_params
 from pipeline.runtime.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
 from pipeline.sources.archive import open_videos
 from pipeline.sources.manifest import read_manifest
-from pipeline.sources.msrvtt import read_captions
+from pipeline.sources.captions import read_captions
 from pipeline.transcode.assemble import Transcoding
 from pipeline.transcode.executors import open_executor
 

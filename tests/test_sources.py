@@ -21,7 +21,7 @@ import pytest
 from pipeline.config.params import DownloadParams
 from pipeline.sources import local
 from pipeline.sources.archive import VideoArchive, open_videos
-from pipeline.sources.msrvtt import read_captions, split_by_hash
+from pipeline.sources.captions import read_captions, split_by_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get("T2V_REAL_DATA", ROOT.parent / "shared" / "data")) / "msrvtt-real"

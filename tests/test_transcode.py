@@ -21,7 +21,7 @@ from pipeline.config.params import TranscodeParams, load_params
 from pipeline.data.shards import read_rows, read_set
 from pipeline.sources.archive import open_videos
 from pipeline.sources.manifest import describe
-from pipeline.sources.msrvtt import read_captions
+from pipeline.sources.captions import read_captions
 from pipeline.transcode.assemble import TranscodeReport, Transcoding
 from pipeline.transcode.executors import CLUSTER, open_executor
 from pipeline.transcode.workers import stop_idle

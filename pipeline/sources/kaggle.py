@@ -24,7 +24,7 @@ from pipeline.sources import local
 from pipeline.sources.kaggle_client import download_files
 from pipeline.sources.manifest import Manifest, describe
 from pipeline.sources.members import READ_ERRORS
-from pipeline.sources.msrvtt import read_captions
+from pipeline.sources.captions import read_captions
 
 log = logging.getLogger("t2v")
 

@@ -23,7 +23,7 @@ from pipeline.config.params import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.runtime.process import whole_folder, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
-from pipeline.sources.msrvtt import CaptionSet
+from pipeline.sources.captions import CaptionSet
 from pipeline.transcode.child import ClipAnswer, ClipJob
 from pipeline.transcode.decode import FrameSpec
 from pipeline.transcode.workers import Limits, transcode_batch

@@ -21,7 +21,7 @@ from PIL import Image
 from pipeline.data.gif import decode_gif, encode_gif, fit_frame_count, gif_timing
 from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.sources.members import natural_order
-from pipeline.sources.msrvtt import caption_fault, split_by_hash
+from pipeline.sources.captions import caption_fault, split_by_hash
 
 SIDECAR = "clips.jsonl"
 
