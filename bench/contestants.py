@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config.params import UnetParams
+from pipeline.diffusion.unet.unet3d import build_unet
 from pipeline.text.captions import TextBatch
 from pipeline.training.precision import autocast
 from pipeline.training.thread_parallel import MAX_WORKERS, Crew
-from pipeline.unet.unet3d import build_unet
 
 TEXT_WIDTH, TEXT_TOKENS = 768, 16  # of bert-base, and of a caption
 

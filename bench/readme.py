@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.shards import Row, read_shard
 from pipeline.render.clips import enlarge, frames_evenly, to_rgb
-from pipeline.runtime.process import ROOT, run_stage
+from pipeline.runtime.code import ROOT
+from pipeline.runtime.process import run_stage
 
 KINDS = ("seen", "held_out", "reworded")
 TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"

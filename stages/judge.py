@@ -19,13 +19,12 @@ def main(
     *,
     params_path: Path = Path("params.yaml"),
     shards: Path = Path("data/shards"),
-    embeddings: Path = Path("data/embeddings"),
     out: Path = Path("models/judge"),
     metrics: Path = Path("metrics/judge.json"),
 ) -> None:
     params = load_params(params_path)
     started = time.monotonic()
-    made = make_judge(shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.judge, find_device())
+    made = make_judge(shards / params.dataset, params.judge, find_device())
     save_judge(out, made.judge, made.ladder)
     seconds = round(time.monotonic() - started, 1)
     counts = {"train_clips": made.train_clips, "val_clips": made.val_clips, "seconds": seconds}

@@ -12,9 +12,10 @@ from pathlib import Path
 from pipeline.config.params import load_params
 from pipeline.diffusion.noise import DropShares
 from pipeline.diffusion.process import Diffusion
-from pipeline.runtime.process import fingerprint, run_stage, scratch_folder
+from pipeline.runtime.process import fingerprint, run_stage
+from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
 from pipeline.text.captions import CaptionTable
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.distributed import open_team, relaunch_by_torchrun
 from pipeline.training.loop import train
 from pipeline.training.outputs import write_outputs
@@ -36,7 +37,7 @@ def main(
     folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
     with open_team() as team:
-        print_ = team.share(fingerprint(params.dataset, *sections.values(), inputs=[folder, table]))
+        print_ = team.share(fingerprint("train", params.dataset, *sections.values(), inputs=[folder, table]))
         checkpoints = Checkpoints(scratch_folder("train", print_), print_)
         with claim_folder(checkpoints.folder, team.is_first):
             if team.is_first:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import fingerprint, run_stage, scratch_folder
+from pipeline.runtime.process import fingerprint, run_stage
+from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
 from pipeline.text.captions import CaptionTable
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.gan_loop import train_gan
 from pipeline.training.gan_setup import open_gan_feed, open_gan_preview, start_gan, write_gan_outputs
 
@@ -32,7 +33,7 @@ def main(
     params = load_params(params_path)
     folder, table, gan = shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.train_gan
     texts = CaptionTable.read(table) if gan.text == "encoder" else None
-    print_ = fingerprint(params.dataset, gan, inputs=[folder] if texts is None else [folder, table])
+    print_ = fingerprint("train_gan", params.dataset, gan, inputs=[folder] if texts is None else [folder, table])
     checkpoints = Checkpoints(scratch_folder("train_gan", print_), print_)
     live = checkpoints.folder.parent
     with claim_folder(checkpoints.folder):

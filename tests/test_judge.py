@@ -14,12 +14,12 @@ from pipeline.data.gif import Clip
 from pipeline.data.shards import Row, load_rows, to_row, write_set, write_shard
 from pipeline.judge.build import digit_crops
 from pipeline.judge.digit_training import wear
-from pipeline.judge.features import attribute_targets
-from pipeline.judge.judge import Judge, load_judge
+from pipeline.judge.features import FeatureNet, attribute_targets
+from pipeline.judge.judge import Judge, JudgeCard, load_judge, save_judge
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
+from pipeline.judge.oracles.digits import cut_out, find_strokes, read_digits
+from pipeline.judge.oracles.shapes import score
 from pipeline.judge.retrieval import recall, recall_metrics, train_retrieval
-from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
-from pipeline.oracles.digits import cut_out, find_strokes, read_digits
-from pipeline.oracles.shapes import score
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import DigitsSet, digits_set
 from pipeline.synthetic.shapes import ShapesSet, shapes_set
@@ -45,7 +45,6 @@ def run(root: Path, dataset: str, out: str = "judge", **judge: Any) -> Judge:
     main(
         params_path=params_file(root / "params.yaml", dataset, **judge),
         shards=root / "shards",
-        embeddings=root / "embeddings",
         out=root / out,
         metrics=root / "metrics.json",
     )
@@ -108,19 +107,49 @@ def real_rows(split: str, count: int, seed: int) -> list[Row]:
     return rows
 
 
-def grey_vectors() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)
+GREYS = [f"grey {k}" for k in range(6)]
 
 
 @pytest.mark.slow
 def test_the_dual_encoder_learns_what_goes_with_what():
     split = load_rows(real_rows("train", 30, 0))
     params = JudgeParams(steps=80, batch_size=6, lr=3e-3, width=8, feature_dim=8, seed=0)
-    retrieval = train_retrieval(split.frames, [[k % 6] for k in range(30)], grey_vectors(), params, torch.device("cpu"))
+    retrieval = train_retrieval(split.frames, split.captions, params, torch.device("cpu"))
+    assert retrieval.half.vocabulary == ("0", "1", "2", "3", "4", "5", "grey")
     val = load_rows(real_rows("validate", 6, 1))
-    metrics = recall_metrics(retrieval.similarity(val.frames, grey_vectors()))
+    metrics = recall_metrics(retrieval.similarity(val.frames, GREYS))
     assert metrics["retrieval.r1"] >= 0.8
     assert metrics["retrieval.r1_shuffled"] <= 0.4
+    reworded = retrieval.similarity(val.frames, [f"{grey}, unheard-of!" for grey in GREYS])
+    np.testing.assert_array_equal(reworded, retrieval.similarity(val.frames, GREYS))  # unknown words are passed over
+
+
+def test_a_judge_of_real_video_needs_clips_and_captions_only(tmp_path):
+    folder = tmp_path / "shards/msrvtt"
+    write_shard(folder / "shard-00000.parquet", real_rows("train", 12, 0) + real_rows("validate", 6, 1))
+    write_set(folder, {"set": "msrvtt"})
+    judge = run(tmp_path, "msrvtt", steps=2)
+    assert judge.retrieval is not None
+    clips = load_rows(real_rows("validate", 6, 1)).frames
+    cosines = judge.retrieval.similarity(clips, [*GREYS, "???", ""])
+    assert cosines.shape == (8, 6)
+    assert np.isfinite(cosines).all()
+    np.testing.assert_array_equal(cosines[6], cosines[7])  # no words, or none that is known: nothing said
+    np.testing.assert_array_equal(load_judge(tmp_path / "judge").retrieval.similarity(clips, GREYS), cosines[:6])
+
+
+@pytest.mark.parametrize(("width", "refused"), [(None, False), (384, True)])
+def test_a_judge_of_earlier_versions_loads_unless_it_read_vectors(tmp_path, width, refused):
+    net = FeatureNet(8, 8)
+    save_judge(tmp_path, Judge(JudgeCard("shapes", 64, 16, 8, 8, {}, {}), net, torch.zeros(8), torch.ones(8)), None)
+    card = json.loads((tmp_path / "judge.json").read_text())
+    assert card.pop("vocabulary") == []
+    (tmp_path / "judge.json").write_text(json.dumps({**card, "text_width": width}))
+    if refused:
+        with pytest.raises(ValueError, match="dvc repro judge"):
+            load_judge(tmp_path)
+    else:
+        assert load_judge(tmp_path).card.vocabulary == ()
 
 
 def test_recall_counts_ranks_and_not_ties():
@@ -212,6 +241,6 @@ def test_a_folder_that_is_no_judge_is_refused(tmp_path):
 def test_an_empty_split_is_refused(tmp_path):
     made = shapes()
     write_shard(tmp_path / "shards" / "shapes" / "shard-00000.parquet", [made.row("train", 0)])
-    write_set(tmp_path / "shards" / "shapes", made.description())
+    write_set(tmp_path / "shards" / "shapes", {**made.description(), "counts": {"train": 1}})
     with pytest.raises(ValueError, match="no clips in split 'val'"):
         run(tmp_path, "shapes")

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from pipeline.config.params import Colour, Shape, ShapeMotion, ShapesParams, load_params
 from pipeline.data.shards import Row
-from pipeline.oracles.shapes import Reading, read_shapes, score
+from pipeline.judge.oracles.shapes import Reading, read_shapes, score
 from pipeline.synthetic.shapes import ShapesSet, shapes_set
 
 SEED = 9001  # no threshold was set on clips of this seed

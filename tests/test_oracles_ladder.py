@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.judge.ladder import CORRUPTIONS, STRENGTHS, Clip, climb
-from pipeline.oracles.shapes import read_shapes, score
+from pipeline.judge.oracles.shapes import read_shapes, score
 from tests.test_oracles import a_set
 
 SLACK = 0.15  # two standard errors of a share of CLIPS clips

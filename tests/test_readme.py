@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.readme import CELL, LINE, SHOWN, TABLE, picture, table
-from pipeline.runtime.process import ROOT
+from pipeline.runtime.code import ROOT
 from tests.report_toys import sample_rows
 
 

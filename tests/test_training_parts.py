@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pipeline.runtime import parallel as cores
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import Team, torchrun_args
 from pipeline.training.ema import Ema, ema_decay_at
@@ -241,22 +241,6 @@ def test_a_failed_write_leaves_the_older_checkpoint_and_no_half(
     with pytest.raises(OSError, match="No space"):
         checkpoints.save(2, {})
     assert list(tmp_path.iterdir()) == [older]
-
-
-def test_old_runs_are_forgotten_but_the_newest_and_the_live(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    folders = [tmp_path / (digit * 16) for digit in "abcde"]
-    for age, folder in enumerate(folders):
-        folder.mkdir()
-        (folder / "lock").touch()
-        os.utime(folder, (1000 - age, 1000 - age))
-    (tmp_path / "samples").mkdir()
-    with claim_folder(folders[4]):
-        forget_old_runs(folders[0], keep=2)
-        with pytest.raises(ValueError, match="another process is training exactly this"), claim_folder(folders[4]):
-            pass
-    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "b", "c", "e", "s"]
-    assert "starting fresh" in caplog.text
 
 
 # The rest

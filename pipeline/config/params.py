@@ -327,6 +327,8 @@ class EvaluateParams(Section):
     curve_prompts: Positive
     guidance_scales: listed(NonNegativeFloat)  # type: ignore[valid-type]
     steps: listed(Positive)  # type: ignore[valid-type]
+    showcase_prompts: Positive
+    showcase_seeds: Positive
     seed: Seed
 
 

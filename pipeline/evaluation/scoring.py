@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, exact_chance, flat_marks, wilson
 from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.judge.judge import Judge
-from pipeline.oracles.shapes import Reading, score
+from pipeline.judge.oracles.shapes import Reading, score
 from pipeline.render.clips import to_rgb
 
 WORD_FIELDS = ("shape", "colour", "colour_to", "size", "digit", "motion", "speed")  # what of a thing decides its marks

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from pipeline.config.params import JudgeParams
 from pipeline.judge.features import fit
-from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader
 
 SPOILT_SHARE = 0.08  # of a training batch that is made unreadable
 CLEAN_SHARE = 0.4  # of a training batch that stays as crisp as the generator draws: else crisp comes to mean spoilt

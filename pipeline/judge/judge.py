@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.judge.features import FeatureNet, embed
+from pipeline.judge.oracles.digit_classifier import DigitReader
+from pipeline.judge.oracles.digits import read_digits
+from pipeline.judge.oracles.shapes import Reading, read_shapes, score
 from pipeline.judge.retrieval import Retrieval, TextHalf
-from pipeline.oracles.digit_classifier import DigitReader
-from pipeline.oracles.digits import read_digits
-from pipeline.oracles.shapes import Reading, read_shapes, score
 from pipeline.runtime.process import write_json
 
 CARD_FILE = "judge.json"
@@ -38,9 +38,9 @@ class JudgeCard:
     frames: int
     width: int  # channels of the feature network's first level
     feature_dim: int
-    text_width: int | None  # of the caption vectors; None without a dual encoder
     in_play: dict[str, list[Any]]  # attribute values of the set; empty for real video
     metrics: dict[str, float]  # on clips that no judge network was trained on
+    vocabulary: tuple[str, ...] = ()  # of the dual encoder; none where the set has attributes
 
 
 class Judge:
@@ -113,14 +113,14 @@ def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
     for name in (CARD_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: not a judge folder ({name} missing); run the judge stage (dvc repro judge)")
-    card = JudgeCard(**json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
+    card = _read_card(folder / CARD_FILE)
     tensors = load_file(folder / WEIGHTS_FILE)
     net = FeatureNet(card.width, card.feature_dim)
     net.load_state_dict(_part(tensors, "features"))
     reader = DigitReader() if any(name.startswith("digits.") for name in tensors) else None
     if reader:
         reader.load_state_dict(_part(tensors, "digits"))
-    half = TextHalf(card.text_width, card.feature_dim) if card.text_width else None
+    half = TextHalf(card.vocabulary, card.feature_dim) if card.vocabulary else None
     if half:
         half.load_state_dict(_part(tensors, "retrieval"))
     for network in (net, reader, half):
@@ -129,6 +129,13 @@ def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
     return Judge(
         card, net, tensors["scale.mean"], tensors["scale.std"], digit_reader=reader, text_half=half, device=device
     )
+
+
+def _read_card(path: Path) -> JudgeCard:
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    if tree.pop("text_width", None) is not None:
+        raise ValueError(f"{path}: this judge reads an embeddings table, as earlier versions did: dvc repro judge")
+    return JudgeCard(**{**tree, "vocabulary": tuple(tree.get("vocabulary", ()))})
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

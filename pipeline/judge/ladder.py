@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.oracles.silhouettes import SHAPES, corner_reach, outline_at
+from pipeline.judge.oracles.silhouettes import SHAPES, corner_reach, outline_at
 
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 BLUR = 0.125  # standard deviation at strength 1, of the height

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.params import SamplingParams, TrainParams, UnetParams
+from pipeline.diffusion.unet.unet3d import UNet3D, build_unet
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.model_io.clip_dataset import (
     VALIDATION_SPLITS,
@@ -24,7 +25,6 @@ from pipeline.model_io.clip_dataset import (
 from pipeline.text.captions import CaptionTable
 from pipeline.training.feed import ClipFeed
 from pipeline.training.preview import Preview
-from pipeline.unet.unet3d import UNet3D, build_unet
 
 log = logging.getLogger("t2v")
 

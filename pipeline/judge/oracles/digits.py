@@ -12,11 +12,11 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, digit_probabilities, elect
-from pipeline.oracles.foreground import IN_PLANE, Blobs
-from pipeline.oracles.motion import read_motion
-from pipeline.oracles.shapes import ObjectReading, Reading, at_every_frame, check_frames, clear_count, flicker
-from pipeline.oracles.tracking import Track, track
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, digit_probabilities, elect
+from pipeline.judge.oracles.foreground import IN_PLANE, Blobs
+from pipeline.judge.oracles.motion import read_motion
+from pipeline.judge.oracles.shapes import ObjectReading, Reading, at_every_frame, check_frames, clear_count, flicker
+from pipeline.judge.oracles.tracking import Track, track
 
 INK = 0.35  # of full white, from which a pixel is ink
 MIN_AREA = 0.002  # of the picture; anything smaller is a speck

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.oracles.background import name_background
-from pipeline.oracles.colour_names import name_colours, to_lab
-from pipeline.oracles.foreground import Blobs, find_blobs, find_palette
-from pipeline.oracles.motion import UNCLEAR, Motion, read_motion
-from pipeline.oracles.silhouettes import SHAPES, SYMMETRY, Silhouettes, corner_reach, fit_silhouettes
-from pipeline.oracles.tracking import Track, track
+from pipeline.judge.oracles.background import name_background
+from pipeline.judge.oracles.colour_names import name_colours, to_lab
+from pipeline.judge.oracles.foreground import Blobs, find_blobs, find_palette
+from pipeline.judge.oracles.motion import UNCLEAR, Motion, read_motion
+from pipeline.judge.oracles.silhouettes import SHAPES, SYMMETRY, Silhouettes, corner_reach, fit_silhouettes
+from pipeline.judge.oracles.tracking import Track, track
 
 LEAST_FRAMES = 4
 LEAST_OVERLAP = 0.80  # of the mask with the best shape

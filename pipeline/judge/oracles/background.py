@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.oracles.foreground import MIN_DISTANCE, Palette, background_distance
+from pipeline.judge.oracles.foreground import MIN_DISTANCE, Palette, background_distance
 
 WHITE_WITHIN = 15.0  # RGB units
 LOOKS = 4  # frames looked at, so that pixels behind a moving thing are seen in some
