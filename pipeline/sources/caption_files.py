@@ -31,7 +31,7 @@ ID_NAMES = (
     *("clipname", "imageid", "image", "key", "name", "id"),
 )
 SPLIT_NAMES = ("split", "subset", "partition")
-BOOKKEEPING = ("url", "starttime", "endtime", "senid", *ID_NAMES)  # of MSR-VTT and its mirrors; never an attribute
+BOOKKEEPING = ("url", "starttime", "endtime", "senid", *ID_NAMES, *SPLIT_NAMES)  # of MSR-VTT's mirrors
 COLUMNS_1K_A = {"key", "vid_key", "video_id", "sentence"}
 DELIMITERS = (",", ";", "\t", "|")
 ROW = ("key", "caption", "split", "where", "fault")
@@ -145,7 +145,7 @@ def _by_clip(tree: dict[str, Any]) -> list[dict[str, Any]]:
 def _is_by_clip(tree: dict[str, Any], clips: Collection[str]) -> bool:
     """Whether an object is captions by clip: texts only, and of a clip that is there, where that is known."""
     texts = [text for value in tree.values() for text in (value if isinstance(value, list) else [value])]
-    if not texts or not all(isinstance(text, str) for text in texts):
+    if not texts or not all(isinstance(text, str) for text in texts) or _pick(tree, (*CAPTION_NAMES, *ID_NAMES)):
         return False
     return not clips or any(clip_key(key).rsplit("/", 1)[-1] in clips for key in tree)
 
@@ -161,20 +161,22 @@ def _read_joined(name: str, videos: list[Any], said: list[Any]) -> CaptionFile:
     number, file, split = (_pick(listed, names) for names in (("videoid", "id"), ("filename", "file"), SPLIT_NAMES))
     if number is None:
         raise OtherTableError(f"{name}: its list of videos has neither video_id nor id")
-    listed.index = pd.Index(listed[number].map(clip_key), dtype=object)
+    listed.index = pd.Index([clip_key(value) for value in listed[number]], dtype=object)
     listed = listed[(listed.index != "") & ~listed.index.duplicated()]
-    keys = listed[file].map(clip_key) if file is not None else listed.index.to_series()
+    keys = {key: clip_key(name) or key for key, name in (listed[file] if file is not None else listed[number]).items()}
     table = pd.DataFrame([sentence if isinstance(sentence, dict) else {} for sentence in said], dtype=object)
     places = table[_pick(table, ("senid", "id"))] if _pick(table, ("senid", "id")) else range(1, len(said) + 1)
     found = _captions_of(name, table, [f"{name} sen_id {place}" for place in places])
     rows = found.rows
     known = rows["key"].isin(listed.index)
-    rows["fault"] = rows["fault"].where(known | rows["fault"].notna(), "its clip is not in the file's `videos`")
-    rows["split"] = rows["key"].map(listed[split].to_dict()) if split is not None else None
-    rows["key"] = rows["key"].map(lambda key: keys.get(key, key))
-    attributes = _attributes(listed, (*BOOKKEEPING, *SPLIT_NAMES, "category"))
-    attributes.index = pd.Index(keys, dtype=object)
-    return CaptionFile(rows.astype(object).where(rows.notna(), None), attributes, clips=frozenset(keys))
+    rows.loc[~known & rows["fault"].isna(), "fault"] = "its clip is not in the file's `videos`"
+    if split is not None:
+        splits = listed[split].to_dict()
+        rows["split"] = pd.Series([splits.get(key) for key in rows["key"]], dtype=object)
+    rows["key"] = pd.Series([keys.get(key, key) for key in rows["key"]], dtype=object)
+    attributes = _attributes(listed, (*BOOKKEEPING, "category"))
+    attributes.index = pd.Index(list(keys.values()), dtype=object)
+    return CaptionFile(rows.where(rows.notna(), None), attributes, clips=frozenset(keys.values()))
 
 
 # Columns
@@ -207,16 +209,16 @@ def _captions_of(name: str, table: pd.DataFrame, where: Sequence[str]) -> Captio
     split = _pick(table.columns, SPLIT_NAMES)
     rows = pd.DataFrame(
         {
-            "key": table[key].map(clip_key),
-            "caption": table[said].map(_texts),
+            "key": [clip_key(value) for value in table[key]],
+            "caption": [_texts(value) for value in table[said]],
             "split": None if split is None else [value if _is_there(value) else None for value in table[split]],
             "where": where,
             "fault": None,
         },
         dtype=object,
     )
-    rows["fault"] = rows["fault"].where(rows["key"] != "", "no video_id")
-    attributes = _attributes(table, (*BOOKKEEPING, *SPLIT_NAMES), but=said)
+    rows.loc[rows["key"] == "", "fault"] = "no video_id"
+    attributes = _attributes(table, BOOKKEEPING, but=said)
     attributes.index = pd.Index(rows["key"], dtype=object)
     rows = rows.explode("caption", ignore_index=True)
     return CaptionFile(rows.where(rows.notna(), None), attributes)
@@ -235,10 +237,21 @@ def _is_there(value: Any) -> bool:
 
 
 def _attributes(table: pd.DataFrame, other: Sequence[str], but: Any = None) -> pd.DataFrame:
-    """The columns that are neither ids nor the book-keeping of a data set; texts stripped, what is no scalar None."""
+    """The columns that are neither ids nor the book-keeping of a data set; what is no text, number or flag is None.
+
+    A column `attributes` that holds objects, as an export has it, stands for all of them.
+    """
     kept = [column for column in table.columns if column != but and _pick([column], other) is None]
-    plain = {c: [v.strip() if isinstance(v, str) else v for v in table[c].where(table[c].map(_is_there), None)] for c in kept}
-    return pd.DataFrame(plain, index=table.index, dtype=object)
+    if "attributes" in kept and any(isinstance(value, dict) for value in table["attributes"]):
+        inner = [value if isinstance(value, dict) else {} for value in table["attributes"]]
+        table = pd.DataFrame(inner, table.index, dtype=object)
+        kept = list(table.columns)
+    plain = {column: [_scalar(value) for value in table[column]] for column in kept}
+    return pd.DataFrame(plain, table.index, dtype=object)
+
+
+def _scalar(value: Any) -> Any:
+    return (value.strip() if isinstance(value, str) else value) if _is_there(value) else None
 
 
 # Delimited text
@@ -278,7 +291,9 @@ def _read_delimited(name: str, text: str) -> CaptionFile:
         ).fillna("")
     except pd.errors.ParserError as error:
         quote = re.search(r"EOF inside string starting at row (\d+)", str(error))
-        words = f"row {int(quote[1]) + first_row}: a quotation mark is never closed" if quote else str(error).strip()
+        words = (
+            f"row {int(quote[1]) + first_row - 1}: a quotation mark is never closed" if quote else str(error).strip()
+        )
         raise ValueError(f"{name}: {words}") from None
     table.columns = pd.Index([*columns, ""], dtype=object)
     where = pd.Series([f"{name} row {number}" for number in range(first_row, first_row + len(table))], dtype=object)

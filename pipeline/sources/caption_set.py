@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -77,6 +77,14 @@ class CaptionSet:
         splits = split_clips(keys, told, groups)
         return splits if group is None else Splits(splits.of, f"{splits.rule}, kin by {group}")
 
+    def labels(self) -> dict[str, int]:
+        """How many values each attribute has."""
+        values: dict[str, set[Any]] = defaultdict(set)
+        for attributes in self.attributes.values():
+            for name, value in attributes.items():
+                values[name].add(value)
+        return {name: len(found) for name, found in sorted(values.items())}
+
     def _official_splits(self) -> dict[str, str]:
         """MSR-VTT's own splits, where all ids are its and some are of those that it holds back."""
         if not all(MSRVTT_ID.fullmatch(key) for key in self.captions):
@@ -119,4 +127,5 @@ class _Finder:
 
 def _shared(folders: Sequence[str], name: str) -> int:
     """How many folders, from the file up, are the same."""
-    return len(os.path.commonprefix([list(folders)[::-1], list(PurePosixPath(name).parts[-2::-1])]))
+    pairs = zip(reversed(folders), PurePosixPath(name).parts[-2::-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,4 +1,4 @@
-"""Captions of clips, loose or in an archive: a table (JSON, JSONL, CSV, TSV), lists of lines, or x.txt beside each clip.
+"""Captions of clips, loose or in an archive: a table (JSON, CSV …), lists of lines, or x.txt beside each clip.
 
 Every caption of a clip is kept, in file order, and what else a table says of the clip as its attributes. A caption
 that is empty or no text is named in `rejected`.
@@ -104,6 +104,8 @@ def _add_container(reading: _Reading, path: Path) -> None:
         _add_texts(reading, archive)
     if not reading.captions and others:
         raise ValueError(f"{path}: {others[0]}")
+    if not reading.captions:
+        reading.rejected += archive.container.rejected
     reading.rejected += [Rejected("captions", str(other)) for other in others]
 
 
@@ -152,7 +154,8 @@ def _add_rows(reading: _Reading, name: str, table: CaptionFile) -> None:
         if fault is not None:
             reading.rejected.append(Rejected(key, f"{where}: {fault}"))
             continue
-        reading.hold_back(reading.split, key, split)
+        if split is not None:
+            reading.hold_back(reading.split, key, split)
         if key in earlier:
             again[key] += 1
         else:

@@ -19,7 +19,7 @@ from pipeline.runtime.own_path import own_path
 from pipeline.sources.archive import CAPTION_SUFFIXES, VideoArchive, is_clip_or_captions, is_video, kind_of, open_videos
 from pipeline.sources.captions import TABLE_SUFFIXES, read_captions
 from pipeline.sources.manifest import Manifest, describe, left_out_of, videos_of
-from pipeline.sources.members import JOIN_PARTS, SPLIT_PART, natural_order
+from pipeline.sources.members import natural_order
 
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
@@ -30,7 +30,8 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
     source = _videos_in(_existing(params.path, "download.path"))
     if source.is_file() and is_video(source.name):
         raise ValueError(f"download.path: {source} is one video; give the folder it is in, or a zip or tar of clips")
-    left_out = left_out_of(videos_of(source, source.name)) if source.is_dir() else {}
+    archive = videos_of(source, source.name)
+    left_out = left_out_of(archive) if source.is_dir() else {}
     given = params.captions_path or str(_captions_of(source, own_path(params.path)))
     videos = _bring(source, out, "videos")
     captions = videos if own_path(given) == source else bring_captions(given, out)
@@ -97,8 +98,6 @@ def _bring(source: Path, out: Path, name: str) -> str:
         target = out / f"{name}.tar"
         _copy_tar(source, target)
         return target.name
-    elif SPLIT_PART.search(source.name):
-        raise ValueError(f"{source}: {JOIN_PARTS}")
     else:
         raise ValueError(f"{source}: neither a whole zip or tar archive nor a folder; get it anew or unpack it")
     shutil.copyfile(source, target)

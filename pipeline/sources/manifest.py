@@ -25,7 +25,9 @@ class Manifest:
     captioned_clips: int
     captions_read: int
     rejected: int  # members and captions; transcode names each in rejected.csv
-    left_out: dict[str, str]  # files that came along and are neither clip nor captions, and why; transcode names them too
+    left_out: dict[
+        str, str
+    ]  # files that came along and are neither clip nor captions, and why; transcode names them too
 
 
 def describe(
@@ -80,7 +82,7 @@ def videos_of(path: Path, name: str) -> VideoArchive:
 
 def left_out_of(archive: VideoArchive) -> dict[str, str]:
     """Files that are neither clips nor captions, and of a folder also those that cannot be read."""
-    others = dict.fromkeys(archive.others, "neither a video nor captions, by its name")
+    others = dict.fromkeys(archive.others, "by its name neither a video nor captions")
     if archive.path.is_dir():
         others |= {rejected.key: rejected.reason for rejected in archive.container.rejected}
     return others

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import os
 import re
 import stat
 import struct
@@ -28,7 +29,9 @@ UTF8_FLAG = 0x800  # of a zip member's name (APPNOTE 4.4.4, bit 11)
 UNICODE_PATH = 0x7075  # Info-ZIP's extra field
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 SPLIT_PART = re.compile(r"\.(z\d\d|\d{3})$", re.IGNORECASE)
-JOIN_PARTS = "a part of a split archive; join its parts first (zip -s 0 x.zip --out whole.zip; cat x.zip.0* > whole.zip)"
+JOIN_PARTS = (
+    "a part of a split archive; join its parts first (zip -s 0 x.zip --out whole.zip; cat x.zip.0* > whole.zip)"
+)
 READ_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
@@ -83,6 +86,8 @@ class Container:
             return
         if not path.is_file():
             raise ValueError(f"{path}: no such file or folder; give a zip, a tar or a folder that exists")
+        if SPLIT_PART.search(path.name) or _is_split_zip(path):
+            raise ValueError(f"{path}: {JOIN_PARTS}")
         try:
             if zipfile.is_zipfile(path):
                 self._handle = zipfile.ZipFile(path)
@@ -92,8 +97,6 @@ class Container:
                 weakref.finalize(self, self._handle.close)
                 self._infos = self._handle.getmembers()
         except (*READ_ERRORS, UnicodeDecodeError) as error:
-            if "multiple disks" in str(error) or SPLIT_PART.search(path.name):
-                raise ValueError(f"{path}: {JOIN_PARTS}") from None
             words = "" if isinstance(error, tarfile.ReadError) else f" ({' '.join(str(error).split())})"
             raise ValueError(f"{path}: not a whole zip or tar archive{words}; get it anew, or give a folder") from None
 
@@ -183,6 +186,15 @@ def _name_trick(name: str) -> str | None:
     if ".." in re.split(r"[\\/]", name):
         return "a path that climbs out with '..'"
     return None
+
+
+def _is_split_zip(path: Path) -> bool:
+    """Whether the end of the archive says that it is not its first disk (APPNOTE 4.3.16)."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, 2**16 + 22), os.SEEK_END)
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    return end >= 0 and len(tail) >= end + 22 and struct.unpack_from("<H", tail, end + 4)[0] not in (0, 0xFFFF)
 
 
 def _zip_trick(info: zipfile.ZipInfo) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-SPLITS = ("train", "validate", "test")  # official names, the most held back last
+SPLITS = ("train", "validate", "reworded", "held_out", "test")  # the most held back last
 OTHER_NAMES = {
     **{"training": "train", "val": "validate", "valid": "validate", "validation": "validate", "dev": "validate"},
     **{"testing": "test"},
