@@ -16,8 +16,6 @@ from typing import Any
 
 import torch
 
-from pipeline.runtime.scratch import claim_folder, forget_old_runs  # noqa: F401  # their old address
-
 log = logging.getLogger("t2v")
 
 MAGIC = b"T2VCKPT1"
