@@ -13,10 +13,10 @@ from pathlib import Path
 from pipeline.config.params import load_params
 from pipeline.runtime.files import whole_folder, write_json
 from pipeline.runtime.stage import run_stage
-from pipeline.sources import kaggle, local, sample
+from pipeline.sources import local, msrvtt, sample
 
 log = logging.getLogger("t2v")
-SOURCES = {"sample": sample.fetch, "kaggle": kaggle.fetch, "local": local.fetch}
+SOURCES = {"sample": sample.fetch, "kaggle": msrvtt.fetch, "local": local.fetch}
 
 
 def main(
@@ -34,6 +34,7 @@ def main(
         "captioned_clips": manifest.captioned_clips,
         "captions": manifest.captions_read,
         "rejected": manifest.rejected,
+        "left_out": len(manifest.left_out),
         "bytes": sum(int(facts["bytes"]) for facts in manifest.files.values()),
     }
     write_json(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
