@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import PurePosixPath
@@ -77,11 +77,11 @@ class CaptionSet:
         splits = split_clips(keys, told, groups)
         return splits if group is None else Splits(splits.of, f"{splits.rule}, kin by {group}")
 
-    def labels(self) -> dict[str, int]:
-        """How many values each attribute has."""
+    def labels(self, keys: Iterable[str]) -> dict[str, int]:
+        """The number of values that each attribute has among these clips."""
         values: dict[str, set[Any]] = defaultdict(set)
-        for attributes in self.attributes.values():
-            for name, value in attributes.items():
+        for key in keys:
+            for name, value in self.attributes.get(key, {}).items():
                 values[name].add(value)
         return {name: len(found) for name, found in sorted(values.items())}
 

@@ -98,6 +98,11 @@ class Transcoding:
         for record in records:
             counts.update(record["counts"])
         repeats = find_repeats([self._shard(index) for index in range(len(self.shards))])
+        for split, found in count_repeats(repeats, counts).items():
+            if any(found.values()):
+                log.warning(
+                    "%s: %s clips of a split before it stand in it again (repeats.csv names each)", split, found
+                )
         self._publish(out, dict(counts), repeats)
         return TranscodeReport(
             clips_in=len(self.archive.entries),
@@ -189,7 +194,7 @@ class Transcoding:
         about = {
             "set": out.name, "counts": counts, "split_rule": self.splits.rule, "repeats": count_repeats(repeats, counts)
         }  # fmt: skip
-        labels = self.captions.labels()
+        labels = self.captions.labels(self.splits.of)
         shown = params.model_dump(mode="json", include={"resolution", "frames", "fps", "span", "duration_s", "fit"})
         with whole_folder(out) as partial:
             for index in range(len(self.shards)):
