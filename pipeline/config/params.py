@@ -109,6 +109,7 @@ class SyntheticParams(Section):
     held_out_share: Annotated[float, Field(ge=0.0, le=0.5)]
     held_out_templates: Count
     captions_per_clip: Positive
+    partial_share: Share
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     seed: Seed
 

@@ -17,6 +17,7 @@ from pipeline.synthetic.digits import DigitBank, glyph
 from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say
 from pipeline.synthetic.held_out import Combination, Parting, part
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
+from pipeline.synthetic.partial_captions import replace_some
 from pipeline.synthetic.plan import clip_seed, pick
 
 SECTION = "moving_mnist"
@@ -65,10 +66,13 @@ class DigitsSet:
         figures, paths = self._scene(split, combination, count, pool, rng)
         templates = choose(self.grammar, split, count > 1, p.captions_per_clip, rng)
         sayings = [Saying("digit", str(figure.digit), figure.motion) for figure in figures]
+        captions = [(template.id, say(template, sayings, None)) for template in templates]
+        if split == "train" and count == 1:
+            captions = replace_some(captions, p.partial_share, sayings[0], None, seed)
         return Row(
             key=f"{split}-{index:06d}",
             split=split,
-            captions=tuple(say(template, sayings, None) for template in templates),
+            captions=tuple(text for _, text in captions),
             n_frames=p.frames,
             fps=p.fps,
             gif=encode_indexed_gif(_draw(figures, paths, p.resolution), _greys(), p.fps),
@@ -78,7 +82,7 @@ class DigitsSet:
                 "seed": seed,
                 "background": "black",
                 "background_colours": [[0, 0, 0]],
-                "templates": [template.id for template in templates],
+                "templates": [template for template, _ in captions],
                 "objects": [_truth(figure, path) for figure, path in zip(figures, paths, strict=True)],
             },
         )
@@ -90,7 +94,7 @@ class DigitsSet:
             "set": SECTION,
             "attributes": {"digit": list(p.digits), "motion": list(p.motions), "objects": list(p.objects)},
             "held_out": [[int(digit), how] for digit, how in self.parting.held_out],
-            "templates": self.grammar.ids(),
+            "templates": self.grammar.ids(partial=self.params.partial_share > 0.0),
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,

@@ -18,6 +18,7 @@ from pipeline.synthetic.draw import draw
 from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say
 from pipeline.synthetic.held_out import Combination, Parting, part
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
+from pipeline.synthetic.partial_captions import replace_some
 from pipeline.synthetic.plan import clip_seed, pick
 from pipeline.synthetic.scene import RADIUS_SHARE, Thing, every_colour, paint, truth, unplaced
 
@@ -65,11 +66,14 @@ class ShapesSet:
         background = make_background(option.background, every_colour(things), params.resolution, rng)
         paints, objects = paint(things, paths)
         drawing = draw(background, objects, paints)
-        templates, captions = self._captions(split, things, option, rng)
+        captions = self._captions(split, things, option, rng)
+        if split == "train" and len(things) == 1:
+            said = option.background if len(params.backgrounds) > 1 else None
+            captions = replace_some(captions, params.partial_share, self._saying(things[0]), said, seed)
         return Row(
             key=f"{split}-{index:06d}",
             split=split,
-            captions=captions,
+            captions=tuple(text for _, text in captions),
             n_frames=params.frames,
             fps=params.fps,
             gif=encode_indexed_gif(drawing.indices, drawing.palette, params.fps),
@@ -79,7 +83,7 @@ class ShapesSet:
                 "seed": seed,
                 "background": background.name,
                 "background_colours": [list(tone) for tone in background.tones],
-                "templates": templates,
+                "templates": [template for template, _ in captions],
                 "objects": [truth(thing, path) for thing, path in zip(things, paths, strict=True)],
             },
         )
@@ -100,7 +104,7 @@ class ShapesSet:
             "set": SECTION,
             "attributes": {name: list(values) for name, values in attributes.items()},
             "held_out": [list(item) for item in self.parting.held_out],
-            "templates": self.grammar.ids(),
+            "templates": self.grammar.ids(partial=self.params.partial_share > 0.0),
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,
@@ -158,14 +162,12 @@ class ShapesSet:
 
     def _captions(
         self, split: str, things: list[Thing], option: Option, rng: np.random.Generator
-    ) -> tuple[list[str], tuple[str, ...]]:
+    ) -> list[tuple[str, str]]:
         """Template ids and captions of a clip."""
         templates = choose(self.grammar, split, len(things) > 1, self.params.captions_per_clip, rng)
         sayings = [self._saying(thing) for thing in things]
         background = option.background if len(self.params.backgrounds) > 1 else None
-        return [template.id for template in templates], tuple(
-            say(template, sayings, background) for template in templates
-        )
+        return [(template.id, say(template, sayings, background)) for template in templates]
 
     def _saying(self, thing: Thing) -> Saying:
         p = self.params
