@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import fingerprint, run_stage, scratch_folder
+from pipeline.runtime.process import fingerprint, run_stage
+from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
 from pipeline.text.captions import CaptionTable
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.gan_loop import train_gan
 from pipeline.training.gan_setup import open_gan_feed, open_gan_preview, start_gan, write_gan_outputs
 

@@ -127,7 +127,7 @@ def test_the_dual_encoder_learns_what_goes_with_what():
 def test_a_judge_of_real_video_needs_clips_and_captions_only(tmp_path):
     folder = tmp_path / "shards/msrvtt"
     write_shard(folder / "shard-00000.parquet", real_rows("train", 12, 0) + real_rows("validate", 6, 1))
-    write_set(folder, {"set": "msrvtt"})
+    write_set(folder, {"set": "msrvtt", "counts": {"train": 12, "validate": 6}})
     judge = run(tmp_path, "msrvtt", steps=2)
     assert judge.retrieval is not None
     clips = load_rows(real_rows("validate", 6, 1)).frames
@@ -241,6 +241,6 @@ def test_a_folder_that_is_no_judge_is_refused(tmp_path):
 def test_an_empty_split_is_refused(tmp_path):
     made = shapes()
     write_shard(tmp_path / "shards" / "shapes" / "shard-00000.parquet", [made.row("train", 0)])
-    write_set(tmp_path / "shards" / "shapes", made.description())
+    write_set(tmp_path / "shards" / "shapes", {**made.description(), "counts": {"train": 1}})
     with pytest.raises(ValueError, match="no clips in split 'val'"):
         run(tmp_path, "shapes")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.params import DiffusionParams, EvaluateParams, SamplingParams
+from pipeline.data.frames import to_rgb
 from pipeline.data.shards import Row, read_rows, read_set
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
@@ -37,7 +38,6 @@ from pipeline.judge.judge import Judge
 from pipeline.judge.retrieval import recall_metrics
 from pipeline.model_io.clip_dataset import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard
-from pipeline.render.clips import to_rgb
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
 

@@ -160,8 +160,8 @@ def _sample_fitting(
     sampling: SamplingParams | None,
 ) -> list[np.ndarray]:
     try:
-        text = table.batch(captions) if table is not None and model.card.text is not None else captions
-        return list(model.sample(text, seeds, captions=captions, sampling=sampling))
+        text = table.batch(captions) if table is not None and model.card.text is not None else None
+        return list(model.sample(captions, seeds, text=text, sampling=sampling))
     except torch.OutOfMemoryError:
         if len(captions) == 1:
             raise ValueError("one clip does not fit the device's memory; sample on the CPU or a larger GPU") from None

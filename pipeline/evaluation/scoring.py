@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.data.frames import to_rgb
 from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, exact_chance, flat_marks, wilson
 from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.shapes import Reading, score
-from pipeline.render.clips import to_rgb
 
 WORD_FIELDS = ("shape", "colour", "colour_to", "size", "digit", "motion", "speed")  # what of a thing decides its marks
 

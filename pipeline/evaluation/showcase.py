@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.params import EvaluateParams, SamplingParams
+from pipeline.data.frames import to_rgb
 from pipeline.data.gif import encode_gif
 from pipeline.data.shards import Row
 from pipeline.evaluation.metrics import Marks
@@ -17,7 +18,6 @@ from pipeline.evaluation.scoring import Answers, in_words, mark_clips, read_clip
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.shapes import Reading
 from pipeline.model_io.model_card import ModelCard
-from pipeline.render.clips import to_rgb
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
 

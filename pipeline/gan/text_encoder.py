@@ -17,7 +17,7 @@ from pipeline.text.vocabulary import words_of
 
 log = logging.getLogger("t2v")
 
-SAID = 128  # width of what a caption becomes
+TEXT_DIM = 128  # of a caption's features
 
 
 class Vocabulary:
@@ -51,7 +51,7 @@ class Vocabulary:
 
 class WordEmbedding(nn.Module):
     """indices (B, L) to (B, width): the mean of the trained word vectors, or, where `window` is more than one word, the
-    strongest answer of a convolution over them ("from left to right" is not "from right to left"; arXiv:1408.5882)."""
+    maximum of a convolution over them ("from left to right" is not "from right to left"; arXiv:1408.5882)."""
 
     def __init__(self, words: int, width: int, window: int) -> None:
         super().__init__()
@@ -65,8 +65,8 @@ class WordEmbedding(nn.Module):
         real = (indices >= 1).unsqueeze(-1)
         if self.phrase is None:
             return vectors.sum(1) / real.sum(1).clamp(min=1)
-        answers = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
-        return answers.masked_fill(~real, float("-inf")).amax(1)
+        phrases = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
+        return phrases.masked_fill(~real, float("-inf")).amax(1)
 
 
 class PooledText(nn.Module):
@@ -90,10 +90,10 @@ class PooledText(nn.Module):
         self.std.copy_(pooled.std(0).clamp(min=1e-4))
 
 
-class CaptionReader(nn.Module):
-    """A caption's word indices (B, L), or encoder vectors (B, D), to features (B, SAID).
+class TextEncoder(nn.Module):
+    """A caption's word indices (B, L), or encoder vectors (B, D), to features (B, TEXT_DIM).
 
-    The judges train it, on real clips beside their captions; the generator listens to what they have learnt to hear.
+    It is trained with the discriminators, on real clips beside their captions, and not by the generator's loss.
     """
 
     def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
@@ -103,7 +103,7 @@ class CaptionReader(nn.Module):
             self.source = WordEmbedding(words, params.word_dim, params.word_window)
         else:
             self.source = PooledText(encoder_width)
-        self.mix = nn.Sequential(nn.LayerNorm(self.source.width), nn.Linear(self.source.width, SAID), nn.SiLU())
+        self.mix = nn.Sequential(nn.LayerNorm(self.source.width), nn.Linear(self.source.width, TEXT_DIM), nn.SiLU())
 
     def forward(self, text: Tensor) -> Tensor:
         return self.mix(self.source(text))

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.config.params import JudgeParams
+from pipeline.data.frames import even_indices
 from pipeline.data.shards import LoadedSplit, load_rows, read_rows, read_set
 from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
@@ -89,7 +90,7 @@ def digit_crops(split: LoadedSplit) -> tuple[np.ndarray, np.ndarray]:
     """Crops float32 (n, SIDE, SIDE) of single frames, cut as the oracle cuts them, and the digits (n,) they show."""
     crops, digits = [], []
     for frames, truth in zip(split.frames, split.attributes, strict=True):
-        chosen = np.linspace(0, len(frames) - 1, CROP_FRAMES).round().astype(int)
+        chosen = even_indices(len(frames), CROP_FRAMES)
         strokes = find_strokes(frames[chosen])
         centres = (strokes.boxes[:, :2] + strokes.boxes[:, 2:]) / 2.0
         paths = np.array([thing["trajectory"] for thing in truth["objects"]])[:, chosen, :2]  # (things, F, 2)

@@ -5,51 +5,69 @@ Frames are uint8 (F, H, W, C) with 1, 3 or 4 channels; files get RGB, alpha laid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange, repeat
-from PIL import Image
+from einops import rearrange
+from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.data.frames import enlarge, frames_evenly, to_rgb
 from pipeline.data.gif import encode_gif
 
 FORMATS = ("gif", "mp4", "png", "npy")
 MP4_SIDE = 256  # px; smaller clips are enlarged by whole factors, so that chroma subsampling spares their edges
+GREY = 216  # between the frames of a contact sheet
+FONT_PX, LINE_PX = 12, 15
 
 
-def to_rgb(frames: np.ndarray) -> np.ndarray:
-    """uint8 (…, H, W, 1 | 3 | 4) to uint8 (…, H, W, 3)."""
-    channels = frames.shape[-1]
-    if channels == 1:
-        return np.repeat(frames, 3, axis=-1)
-    if channels == 3:
-        return frames
-    assert channels == 4, frames.shape
-    alpha = frames[..., 3:].astype(np.float32) / 255.0
-    return np.round(frames[..., :3] * alpha + 255.0 * (1.0 - alpha)).astype(np.uint8)
+def contact_sheet(
+    clips: Sequence[np.ndarray],  # uint8 (F, H, W, C); sizes and lengths may differ
+    *,
+    columns: int = 8,
+    gap: int = 2,
+    captions: Sequence[Sequence[str]] = (),  # lines of text under each clip
+) -> np.ndarray:
+    """A still of clips, one a row, up to `columns` frames of each from first to last: uint8 (H', W', 3)."""
+    strips = [_strip(to_rgb(clip), min(columns, len(clip)), gap) for clip in clips]
+    lines = [list(text) for text in captions] or [[] for _ in strips]
+    heights = [strip.shape[0] + LINE_PX * len(text) for strip, text in zip(strips, lines, strict=True)]
+    width = max(columns * (clip.shape[2] + gap) - gap for clip in clips)
+    sheet = Image.new("RGB", (width, sum(heights) + gap * (len(strips) - 1)), "white")
+    draw, top = ImageDraw.Draw(sheet), 0
+    for strip, text, height in zip(strips, lines, heights, strict=True):
+        sheet.paste(Image.fromarray(strip), (0, top))
+        for number, line in enumerate(text):
+            draw_line(draw, (2, top + strip.shape[0] + LINE_PX * number), line, width - 4, FONT_PX)
+        top += height + gap
+    return np.asarray(sheet)
 
 
-def enlarge(frames: np.ndarray, factor: int) -> np.ndarray:
-    """Each pixel of (…, H, W, C) as a factor × factor square."""
-    return repeat(frames, "... h w c -> ... (h a) (w b) c", a=factor, b=factor)
+def _strip(rgb: np.ndarray, count: int, gap: int) -> np.ndarray:
+    """`count` frames side by side, a grey line between them, for many clips are white at their edges."""
+    _, height, width, _ = rgb.shape
+    strip = np.full((height, count * (width + gap) - gap, 3), GREY, np.uint8)
+    for place, frame in enumerate(frames_evenly(rgb, count)):
+        strip[:, place * (width + gap) :][:, :width] = frame
+    return strip
 
 
-def frames_evenly(frames: np.ndarray, count: int) -> np.ndarray:
-    """`count` of (F, H, W, C), first and last included."""
-    return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
-
-
-def contact_sheet(clips: Sequence[np.ndarray], *, columns: int = 8, gap: int = 2, background: int = 255) -> np.ndarray:
-    """A still of clips, one a row, `columns` of each clip's frames from first to last: uint8 (H', W', 3)."""
-    rows = [frames_evenly(to_rgb(clip), min(columns, len(clip))) for clip in clips]
-    height, width = rows[0].shape[1:3]
-    sheet = np.full((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), background, np.uint8)
-    for y, row in enumerate(rows):
-        for x, frame in enumerate(row):
-            sheet[y * (height + gap) :, x * (width + gap) :][:height, :width] = frame
-    return sheet
+def draw_line(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],  # px, left and top
+    text: str,
+    width: int,  # px
+    font_px: int,
+    colour: tuple[int, int, int] = (0, 0, 0),
+) -> None:
+    """Write a line of text, cut by an ellipsis where it is wider than `width`."""
+    font = ImageFont.load_default(font_px)
+    shown, kept = text, len(text)
+    while kept and draw.textlength(shown, font=font) > width:
+        kept -= 1
+        shown = text[:kept].rstrip() + "…"
+    draw.text(place, shown, fill=colour, font=font)
 
 
 def clip_grid(clips: np.ndarray, columns: int, *, gap: int = 2, background: int = 255) -> np.ndarray:
@@ -93,19 +111,29 @@ def write_png_frames(folder: Path, frames: np.ndarray) -> None:
         Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame).save(folder / f"frame-{index:03d}.png")
 
 
-def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write H.264 in yuv420p, which every browser plays; clips smaller than MP4_SIDE are enlarged."""
+def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write frames (H, W, C), each once, as H.264 in yuv420p, which every browser plays; small ones are enlarged.
+
+    One thread and no version in the file: the same frames give the same bytes.
+    """
     import av
 
-    rgb = to_rgb(frames)
-    rgb = enlarge(rgb, max(1, MP4_SIDE // min(rgb.shape[1:3])))
-    rgb = np.pad(rgb, ((0, 0), (0, rgb.shape[1] % 2), (0, rgb.shape[2] % 2), (0, 0)), mode="edge")  # H.264: even sides
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    exact = {"movflags": "faststart", "fflags": "+bitexact"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format="mp4", options=exact) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = rgb.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "16", "preset": "medium"}
-        for frame in rgb:
+        stream.options = {"crf": "16", "preset": "medium", "x264-params": "threads=1", "flags": "+bitexact"}
+        for number, frame in enumerate(map(_playable, frames)):
+            if number == 0:
+                stream.height, stream.width = frame.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+
+
+def _playable(frame: np.ndarray) -> np.ndarray:
+    """RGB with sides of at least MP4_SIDE px, and even, which H.264 wants."""
+    rgb = to_rgb(frame)
+    rgb = enlarge(rgb, max(1, MP4_SIDE // min(rgb.shape[:2])))
+    return np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")

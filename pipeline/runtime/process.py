@@ -1,7 +1,4 @@
-"""The process a stage runs in: it dies with its parent, logs in one form, and turns a user's mistake into one line.
-
-What must survive a kill lies in `$DVC_ROOT/.scratch/<stage>/<fingerprint>/`, outside every DVC output.
-"""
+"""The process a stage runs in: it dies with its parent, logs in one form, and turns a user's mistake into one line."""
 
 from __future__ import annotations
 
@@ -97,22 +94,6 @@ def _plain(part: Any) -> Any:
 def _file_digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def scratch_folder(stage: str, print_: str) -> Path:
-    """`.scratch/<stage>/<fingerprint>` of the repository that DVC runs for; made if missing."""
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    folder = root / ".scratch" / stage / print_
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def drop_other_scratch(folder: Path) -> None:
-    """Forget the scratch of the same stage's older fingerprints; say so where there was any."""
-    for other in folder.parent.iterdir():
-        if other != folder and other.is_dir():
-            log.info("params, inputs or code changed since %s: starting fresh", other.name)
-            shutil.rmtree(other)
 
 
 @contextmanager

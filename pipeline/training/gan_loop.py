@@ -23,9 +23,9 @@ from tqdm import tqdm
 from pipeline.config.params import TrainGanParams
 from pipeline.diffusion.noise import DRAW_STREAM, derive_seed
 from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.hard_negatives import Rivals
+from pipeline.gan.hard_negatives import HardNegatives
+from pipeline.gan.step import Batch, GanStep, make_batch
 from pipeline.model_io.tensors import to_model
 from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import Checkpoints
@@ -62,7 +62,7 @@ class GanRun:
     """All that changes while training, and all that a checkpoint holds."""
 
     def __init__(self, generator: VideoGenerator, discriminator: Discriminator, params: TrainGanParams) -> None:
-        self.game = Game(generator, discriminator, params)
+        self.gan = GanStep(generator, discriminator, params)
         self.ema = Ema(generator, decay=params.ema_decay)
         self.history: list[list[float]] = []
         self.step = 0  # steps done
@@ -70,14 +70,14 @@ class GanRun:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "game": self.game.state_dict(),
+            "gan": self.gan.state_dict(),
             "ema": self.ema.state_dict(),
             "history": torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(COLUMNS)),
             "seconds": self.seconds,
         }
 
     def load(self, step: int, state: dict[str, Any]) -> None:
-        self.game.load_state_dict(state["game"])
+        self.gan.load_state_dict(state["gan"])
         self.ema.load_state_dict(state["ema"])
         self.history = state["history"].tolist()
         self.step, self.seconds = step, state["seconds"]
@@ -116,12 +116,14 @@ def train_gan(
             started = time.perf_counter()
             rng = torch.Generator().manual_seed(derive_seed(params.seed, run.step, DRAW_STREAM))
             with explain_out_of_memory(run.step, _how_to_use_less_memory(params)):
-                losses = run.game.step(batch.to(device), run.step, rng)
+                losses = run.gan.step(batch.to(device), run.step, rng)
             _note(run, losses, params, checkpoints)
             run.ema.update(run.step)
             run.step += 1
             run.seconds += time.perf_counter() - started
-            bar.set_postfix_str(f"judges {losses['loss_d']:.3f}, generator {losses['loss_g']:.3f}", refresh=False)
+            bar.set_postfix_str(
+                f"discriminators {losses['loss_d']:.3f}, generator {losses['loss_g']:.3f}", refresh=False
+            )
             bar.update()
 
             if _is_due(run.step, params.sample_every, params):
@@ -138,7 +140,7 @@ def _preparer(
     generator: VideoGenerator, feed: ClipFeed, texts: CaptionTable | None, params: TrainGanParams
 ) -> Callable[[int], Batch]:
     """A function from step to its batch, for `prefetch`."""
-    rivals = Rivals(chain.from_iterable(feed.clips.index.captions) if params.rivals else ())
+    negatives = HardNegatives(chain.from_iterable(feed.clips.index.captions) if params.rivals else ())
 
     def read(captions: Sequence[str]) -> Tensor:
         return generator.vocabulary.indices(captions) if texts is None else texts.batch(captions).pooled
@@ -146,7 +148,7 @@ def _preparer(
     def prepare(step: int) -> Batch:
         clips = feed.batch(step)
         rngs = [np.random.default_rng(seed) for seed in clips.seeds]
-        drawn = [rivals.draw(caption, params.rivals, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
+        drawn = [negatives.draw(caption, params.rivals, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
         return make_batch(to_model(clips.frames), clips.captions, drawn, params.rivals, read)
 
     return prepare

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.data.frames import frames_evenly
 from pipeline.judge.oracles.foreground import MIN_DISTANCE, Palette, background_distance
 
 WHITE_WITHIN = 15.0  # RGB units
@@ -18,7 +19,7 @@ def name_background(frames: np.ndarray, palette: Palette) -> str:
     """
     if len(palette.colours) == 1:
         return "white" if np.linalg.norm(palette.colours[0] - 255.0) < WHITE_WITHIN else "solid"
-    chosen = frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]
+    chosen = frames_evenly(frames, LOOKS)
     first, second = palette.colours
     along = (chosen.astype(np.float32) - first) @ (second - first) / ((second - first) @ (second - first))
     seen = background_distance(chosen, palette.colours) < MIN_DISTANCE

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pipeline.data.frames import frames_evenly
+
 MIN_DISTANCE = 40.0  # RGB units: nearer to the background than this is background
 NOISE_FACTOR = 4.0  # and so is what lies within this many standard deviations of its noise
 PATTERN_CONTRAST = 24.0  # RGB units between two background colours that are told apart
@@ -57,7 +59,7 @@ class Blobs:
 
 def find_palette(frames: np.ndarray) -> Palette:
     """The one or two colours of the border ring of uint8 frames (F, H, W, 3)."""
-    chosen = frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]
+    chosen = frames_evenly(frames, LOOKS)
     pixels = _border(chosen).astype(np.float32)  # (LOOKS, P, 3)
     flat = pixels.reshape(-1, 3)
     noise = _noise(pixels)
