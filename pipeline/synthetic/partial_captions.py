@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.synthetic.grammar import Saying, Template, say
+from pipeline.synthetic.grammar import ObjectPhrase, Template, say
 from pipeline.synthetic.words import STAYS_IN_PLACE
 
 STREAM = 3  # of a clip's seed: its picture is the same with and without these captions
@@ -44,7 +44,7 @@ _TERSE = ("{bare} {to}{adv}{bg}", "{bare} {g}{adv}{bg}", "{bare}, {to}{adv}{bg}"
 def replace_some(
     captions: Sequence[tuple[str, str]],  # of a clip of one object: template ids and texts
     share: float,
-    item: Saying,
+    item: ObjectPhrase,
     background: str | None,
     seed: int,  # of the clip
 ) -> list[tuple[str, str]]:
@@ -58,14 +58,14 @@ def replace_some(
     return found
 
 
-def partial_caption(item: Saying, background: str | None, rng: np.random.Generator) -> str:
+def partial_caption(item: ObjectPhrase, background: str | None, rng: np.random.Generator) -> str:
     """A caption that keeps any number of the attributes that `item` says, from none to all (then it is terse)."""
     said = [name for name in ("noun", "adjective", "motion", "size", "speed") if getattr(item, name) is not None]
     if item.noun == "digit":
         said.remove("noun")
     said += ["background"] if background is not None else []
     kept = set(rng.permutation(said)[: rng.integers(len(said) + 1)].tolist())
-    shown = Saying(
+    shown = ObjectPhrase(
         noun=item.noun if "noun" in kept or "noun" not in said else ANY_SHAPE[rng.integers(len(ANY_SHAPE))],
         adjective=item.adjective if "adjective" in kept else None,
         motion=item.motion if "motion" in kept else None,
