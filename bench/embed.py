@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from pipeline.runtime.process import write_json
-from pipeline.sources.msrvtt import read_captions
+from pipeline.sources.captions import read_captions
 from pipeline.text.captions import CaptionTable, load_encoder, one_thread
 from pipeline.text.embedding import collect_captions, embed_captions
 

@@ -48,7 +48,9 @@ def gather(revisions: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     for model, values in found.items():
         place = list(MODELS).index(model)
         if len({seeds[place] for seeds in trained}) < max(3, len(revisions)):
-            raise ValueError(f"{model}: seeds {[seeds[place] for seeds in trained]}; the README wants three or more runs")
+            raise ValueError(
+                f"{model}: seeds {[seeds[place] for seeds in trained]}; the README wants three or more runs"
+            )
         for revision in revisions:
             metrics = _metrics(revision, f"evaluate/{model}")
             if metrics["dataset"] != "shapes":
@@ -69,7 +71,9 @@ def table(seeds: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     for model, name in MODELS.items():
         values = seeds[model]
         joint = [_range([100 * value for value in values[f"{kind}.joint"]], 1, " %") for kind in KINDS]
-        rows.append([f"**{name}**, all right", *joint, _range([100 * v for v in values["caption_shuffle.joint"]], 1, " %")])
+        rows.append(
+            [f"**{name}**, all right", *joint, _range([100 * v for v in values["caption_shuffle.joint"]], 1, " %")]
+        )
         rows.append(["speed error", *(_range(values[f"{kind}.speed_error"], 3) for kind in KINDS), ""])
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
     return f"{TITLE}|---|---|---|---|---|\n" + "\n".join(lines) + "\n"

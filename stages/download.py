@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.process import run_stage, whole_folder, write_json
-from pipeline.sources import kaggle, local, sample
+from pipeline.sources import local, msrvtt, sample
 
 log = logging.getLogger("t2v")
-SOURCES = {"sample": sample.fetch, "kaggle": kaggle.fetch, "local": local.fetch}
+SOURCES = {"sample": sample.fetch, "kaggle": msrvtt.fetch, "local": local.fetch}
 
 
 def main(
@@ -29,6 +29,7 @@ def main(
         "captioned_clips": manifest.captioned_clips,
         "captions": manifest.captions_read,
         "rejected": manifest.rejected,
+        "left_out": len(manifest.left_out),
         "bytes": sum(int(facts["bytes"]) for facts in manifest.files.values()),
     }
     write_json(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})

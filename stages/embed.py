@@ -12,7 +12,7 @@ from pipeline.data.shards import read_captions
 from pipeline.runtime.process import fingerprint, run_stage, write_json
 from pipeline.runtime.scratch import open_scratch
 from pipeline.text.captions import load_encoder
-from pipeline.text.embedding import collect_captions, embed_captions
+from pipeline.text.embedding import collect_captions, embed_captions, write_rejected
 
 log = logging.getLogger("t2v")
 
@@ -40,6 +40,7 @@ def main(
         report = embed_captions(
             chosen, encoder, out=out, scratch=scratch, dtype=params.dtype, batch_size=params.batch_size
         )
+    write_rejected(embeddings / f"{dataset}.rejected.csv", chosen.rejected)
     write_json(metrics / f"{dataset}.json", asdict(report) | {"encoder": asdict(encoder.info)})
     log.info(
         "%s: %d vectors of %d captions, %.1f MB, rejected %s in %.1f s",

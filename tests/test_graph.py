@@ -172,16 +172,18 @@ def edit(folder: Path, module: str) -> None:
             id="embed",
         ),
         pytest.param(
-            partial(set_param, section="sampling", key="guidance_scale", value=3.0), "evaluate@unet report", id="sampling"
+            partial(set_param, section="sampling", key="guidance_scale", value=3.0),
+            "evaluate@unet report",
+            id="sampling",
         ),
         pytest.param(
-            partial(set_param, section="train_gan", key="steps", value=7), "train_gan evaluate@gan report", id="train_gan"
+            partial(set_param, section="train_gan", key="steps", value=7),
+            "train_gan evaluate@gan report",
+            id="train_gan",
         ),
     ],
 )
-def test_a_change_reruns_what_reads_it_and_nothing_else(
-    run: Path, change: Callable[[Path], None], reruns: str
-) -> None:
+def test_a_change_reruns_what_reads_it_and_nothing_else(run: Path, change: Callable[[Path], None], reruns: str) -> None:
     """By real runs: a stage whose rerun gave the same bytes stops the wave, as a comment in its code does."""
     change(run)
     try:

@@ -72,6 +72,7 @@ class TranscodeParams(Section):
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
     split: Literal["official", "1k-A"]
+    group: str | None
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat
@@ -111,7 +112,6 @@ class SyntheticParams(Section):
     held_out_share: Annotated[float, Field(ge=0.0, le=0.5)]
     held_out_templates: Count
     captions_per_clip: Positive
-    partial_share: Share
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     seed: Seed
 

@@ -12,17 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config.params import SyntheticParams
-from pipeline.synthetic.words import (
-    BACKGROUNDS,
-    BEFORE_BACKGROUND,
-    DIGITS,
-    SIZES,
-    SPEEDS,
-    VERBS,
-    WAYS,
-    does,
-    with_article,
-)
+from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, DIGITS, SIZES, SPEEDS, does, with_article
 
 
 @dataclass(frozen=True)
@@ -44,15 +34,15 @@ class ObjectPhrase:
     """One object of a meaning. None: not said."""
 
     noun: str  # "circle", "digit"
-    adjective: str | None  # "red"; of a digit its name, "3" or "three" by template
-    motion: str | None
+    adjective: str  # "red"; of a digit its name, "3" or "three" by template
+    motion: str
     size: str | None = None
     speed: str | None = None
     colour_to: str = ""
 
 
 # {a} a red circle · {the} · {one} · {that} a circle that is red · {called} a circle coloured red
-# {bare} red circle · {noun} circle · {is} red · {v} moves left · {g} moving left · {bg} on a striped background
+# {noun} circle · {is} red · {v} moves left · {g} moving left · {bg} on a striped background
 # {adv} slowly, after the verb · {pre} slowly, before it, if it is one word · {post} after it, if it is not
 _SINGLE = (
     "{a} {v}{adv}{bg}",
@@ -131,10 +121,10 @@ class Grammar:
     train: tuple[tuple[Template, ...], tuple[Template, ...]]
     reworded: tuple[tuple[Template, ...], tuple[Template, ...]]
 
-    def ids(self, *, partial: bool) -> dict[str, list[str]]:
-        """Template ids by split; `partial`: train has captions of partial_captions.py too."""
+    def ids(self) -> dict[str, list[str]]:
+        """Template ids by split."""
         return {
-            "train": [template.id for kind in self.train for template in kind] + ["partial"] * partial,
+            "train": [template.id for kind in self.train for template in kind],
             "reworded": [template.id for kind in self.reworded for template in kind],
         }
 
@@ -183,15 +173,12 @@ def say(template: Template, objects: Sequence[ObjectPhrase], background: str | N
 
 
 def _slots(template: Template, item: ObjectPhrase, where: str) -> dict[str, str]:
-    finite, participle = VERBS[template.verb % len(VERBS)]
-    if item.motion is not None:
-        finite, participle = does(item.motion, template.verb, template.way, item.adjective or "", item.colour_to)
+    finite, participle = does(item.motion, template.verb, template.way, item.adjective, item.colour_to)
     before, after = _adverbs(template, item.speed, finite)
     return {
         **(_digit(template, item) if item.noun == "digit" else _shape(item)),
         "v": finite,
         "g": participle,
-        "to": WAYS[item.motion][template.way % len(WAYS[item.motion])] if item.motion in WAYS else participle,
         "adv": f" {after}" if after else "",
         "pre": f"{before} " if before else "",
         "post": "" if before or not after else f" {after}",
@@ -213,26 +200,21 @@ def _adverbs(template: Template, speed: str | None, finite: str) -> tuple[str, s
 
 def _shape(item: ObjectPhrase) -> dict[str, str]:
     size = f"{SIZES[item.size]} " if item.size else ""
-    noun = f"{size}{item.noun}"
-    whole = f"{size}{item.adjective} {item.noun}" if item.adjective else noun
+    noun, whole = f"{size}{item.noun}", f"{size}{item.adjective} {item.noun}"
     return {
-        "bare": whole,
         "a": with_article(whole),
         "the": f"the {whole}",
         "one": f"one {whole}",
         "that": f"{with_article(noun)} that is {item.adjective}",
         "called": f"{with_article(noun)} coloured {item.adjective}",
         "noun": noun,
-        "is": item.adjective or "",
+        "is": item.adjective,
     }
 
 
 def _digit(template: Template, item: ObjectPhrase) -> dict[str, str]:
-    if item.adjective is None:
-        return {"bare": "digit", "a": "a digit", "the": "the digit", "one": "one handwritten digit"}
     name = item.adjective if (template.verb + template.way) % 2 else DIGITS[int(item.adjective)]
     return {
-        "bare": f"digit {name}",
         "a": f"a handwritten {name}" if template.speed % 2 else f"a white {name}",
         "the": f"the digit {name}" if template.speed % 2 else f"the number {name}",
         "one": f"one handwritten {name}",

@@ -17,7 +17,6 @@ from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_
 from pipeline.synthetic.digits import DigitBank, glyph
 from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
-from pipeline.synthetic.partial_captions import replace_some
 
 SECTION = "moving_mnist"
 PATH_SHARE = (0.30, 0.48)  # of the canvas, along the path of the clip; no caption says how fast
@@ -65,13 +64,10 @@ class DigitsSet:
         figures, paths = self._scene(split, combination, count, pool, rng)
         templates = choose(self.grammar, split, count > 1, p.captions_per_clip, rng)
         phrases = [ObjectPhrase("digit", str(figure.digit), figure.motion) for figure in figures]
-        captions = [(template.id, say(template, phrases, None)) for template in templates]
-        if split == "train" and count == 1:
-            captions = replace_some(captions, p.partial_share, phrases[0], None, seed)
         return Row(
             key=f"{split}-{index:06d}",
             split=split,
-            captions=tuple(text for _, text in captions),
+            captions=tuple(say(template, phrases, None) for template in templates),
             n_frames=p.frames,
             fps=p.fps,
             gif=encode_indexed_gif(_draw(figures, paths, p.resolution), _greys(), p.fps),
@@ -81,7 +77,7 @@ class DigitsSet:
                 "seed": seed,
                 "background": "black",
                 "background_colours": [[0, 0, 0]],
-                "templates": [template for template, _ in captions],
+                "templates": [template.id for template in templates],
                 "objects": [_truth(figure, path) for figure, path in zip(figures, paths, strict=True)],
             },
         )
@@ -93,7 +89,7 @@ class DigitsSet:
             "set": SECTION,
             "attributes": {"digit": list(p.digits), "motion": list(p.motions), "objects": list(p.objects)},
             "held_out": [[int(digit), how] for digit, how in self.combinations.held_out],
-            "templates": self.grammar.ids(partial=self.params.partial_share > 0.0),
+            "templates": self.grammar.ids(),
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,

@@ -1,89 +1,87 @@
-"""Captions that leave attributes out or are as terse as people type: true of the clip, and no more than that.
+"""Captions that leave attributes out: "a triangle", "a red circle", "a shape moving left".
 
-A network that has only read complete captions takes a missing word for a word it knows, or draws nothing at all. A
-few captions of this kind teach that what is not said is free.
+True of a clip, but of many others too. What a caption does not say is free: a model should choose it, each value about
+as often as clips have it, and draw it as cleanly as what is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from pipeline.synthetic.grammar import ObjectPhrase, Template, say
-from pipeline.synthetic.words import STAYS_IN_PLACE
+from pipeline.synthetic.words import DIGITS, SIZES, SPEEDS, VERBS, does, with_article
 
-STREAM = 3  # of a clip's seed: its picture is the same with and without these captions
-TEMPLATE = "partial"  # the id of them all
-ANY_SHAPE = ("shape", "object", "thing")
-# Slots as in grammar.py; {bare} red circle · {to} left, or the participle where a motion is no direction
-_WITHOUT_VERB = (
-    "{a}",
-    "{bare}",
-    "{the}",
-    "{one}",
-    "a video of {a}",
-    "there is {a}",
-    "the video shows {a}",
-    "we see {a}",
-    "an animation of {the}",
-)
-_WITH_VERB = (
-    "{a} {v}{adv}{bg}",
-    "{bare} {g}{adv}{bg}",
-    "{the} is {g}{adv}{bg}",
-    "{a} {g}{adv}{bg}",
-    "{one} {v}{adv}{bg}",
-    "a video of {a} {g}{adv}{bg}",
-    "there is {a} {g}{adv}{bg}",
-    "{the} {v}{adv}{bg}",
-)
-_TERSE = ("{bare} {to}{adv}{bg}", "{bare} {g}{adv}{bg}", "{bare}, {to}{adv}{bg}")
+ATTRIBUTES = ("shape", "digit", "colour", "size", "motion", "speed")  # that captions say of an object
 
 
-def replace_some(
-    captions: Sequence[tuple[str, str]],  # of a clip of one object: template ids and texts
-    share: float,
-    item: ObjectPhrase,
-    background: str | None,
-    seed: int,  # of the clip
-) -> list[tuple[str, str]]:
-    """The captions, each replaced with probability `share` by a partial one that the clip has not got yet."""
-    rng = np.random.default_rng([seed, STREAM])
-    found = list(captions)
-    for place in range(len(found)):
-        replaces, text = rng.random() < share, partial_caption(item, background, rng)
-        if replaces and all(text != other for _, other in found):
-            found[place] = (TEMPLATE, text)
-    return found
+@dataclass(frozen=True)
+class PartialCaption:
+    """A caption cut from one object, with the attributes that it says and those that it leaves out."""
+
+    caption: str
+    number: int  # of the object it was cut from
+    said: tuple[str, ...]
+    unsaid: tuple[str, ...]
 
 
-def partial_caption(item: ObjectPhrase, background: str | None, rng: np.random.Generator) -> str:
-    """A caption that keeps any number of the attributes that `item` says, from none to all (then it is terse)."""
-    said = [name for name in ("noun", "adjective", "motion", "size", "speed") if getattr(item, name) is not None]
-    if item.noun == "digit":
-        said.remove("noun")
-    said += ["background"] if background is not None else []
-    kept = set(rng.permutation(said)[: rng.integers(len(said) + 1)].tolist())
-    shown = ObjectPhrase(
-        noun=item.noun if "noun" in kept or "noun" not in said else ANY_SHAPE[rng.integers(len(ANY_SHAPE))],
-        adjective=item.adjective if "adjective" in kept else None,
-        motion=item.motion if "motion" in kept else None,
-        size=item.size if "size" in kept else None,
-        speed=item.speed if "speed" in kept else None,
-        colour_to=item.colour_to,
-    )
-    forms = _forms(item.motion, kept, complete=len(kept) == len(said))
-    verb, way, speed, before = rng.integers(60, size=4).tolist()  # 60: divides by the length of every list of words
-    template = Template(TEMPLATE, forms[rng.integers(len(forms))], verb, way, speed, before)
-    return say(template, [shown], background if "background" in kept else None)
+def partial_captions(
+    things: Sequence[Mapping[str, Any]],  # true attributes of objects, as in a clip's `attributes["objects"]`
+    in_play: Mapping[str, Sequence[Any]],  # attribute values of the set, as set.json publishes them
+    count: int,
+    seed: int,
+) -> list[PartialCaption]:
+    """`count` captions, the ways to leave something out by turns, each of another object while there are any."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(things))
+    captions = []
+    for place in range(count):
+        number = int(order[place % len(things)])
+        thing = things[number]
+        ways = _ways_to_leave_out(sayable(thing, in_play))
+        if ways:
+            said = ways[place % len(ways)]
+            unsaid = tuple(name for name in sayable(thing, in_play) if name not in said)
+            captions.append(PartialCaption(partial_caption(thing, said, place // len(ways)), number, said, unsaid))
+    return captions
 
 
-def _forms(motion: str | None, kept: set[str], *, complete: bool) -> tuple[str, ...]:
-    if complete:
-        return _TERSE
-    if "motion" in kept:
-        return _WITH_VERB + _TERSE
-    if motion in STAYS_IN_PLACE:  # "it moves" would be a lie
-        return _WITHOUT_VERB
-    return _WITH_VERB if "speed" in kept else _WITHOUT_VERB + _WITH_VERB
+def sayable(thing: Mapping[str, Any], in_play: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    """The attributes that a caption of an object can say: those it has, of more than one value in the set."""
+    named = [name for name in ATTRIBUTES if thing.get(name) is not None and len(in_play.get(name, ())) > 1]
+    if thing["motion"] in ("grow", "shrink"):  # its size is what changes
+        named = [name for name in named if name != "size"]
+    return tuple(named)
+
+
+def partial_caption(thing: Mapping[str, Any], said: Collection[str], wording: int = 0) -> str:
+    """A caption that says only `said` of an object; another `wording` chooses other words for the same."""
+    words = [_noun_phrase(thing, said, wording), _motion(thing, said, wording)]
+    if "speed" in said:
+        speeds = SPEEDS[thing["speed"]]
+        words.append(speeds[wording % len(speeds)])
+    return " ".join(filter(None, words))
+
+
+def _noun_phrase(thing: Mapping[str, Any], said: Collection[str], wording: int) -> str:
+    size = SIZES[thing["size"]] if "size" in said else ""
+    if "digit" in thing:
+        name = str(thing["digit"]) if wording % 2 else DIGITS[thing["digit"]]
+        return f"the digit {name}" if "digit" in said else "a digit"
+    noun = thing["shape"] if "shape" in said else "shape"
+    return with_article(" ".join(filter(None, (size, thing["colour"] if "colour" in said else "", noun))))
+
+
+def _motion(thing: Mapping[str, Any], said: Collection[str], wording: int) -> str:
+    if "motion" in said:
+        return does(thing["motion"], wording, wording, thing.get("colour", ""), thing.get("colour_to", ""))[1]
+    return VERBS[wording % len(VERBS)][1] if "speed" in said else ""
+
+
+def _ways_to_leave_out(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every choice of some, but not all, of the attributes; those that say least and most by turns."""
+    ways = [way for length in range(1, len(names)) for way in combinations(names, length)]
+    return [way for pair in zip(ways, reversed(ways), strict=True) for way in pair][: len(ways)]

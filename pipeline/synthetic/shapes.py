@@ -18,7 +18,6 @@ from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_
 from pipeline.synthetic.draw import draw
 from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
-from pipeline.synthetic.partial_captions import replace_some
 from pipeline.synthetic.scene import RADIUS_SHARE, SceneObject, every_colour, paint, truth, unplaced
 
 SECTION = "shapes"
@@ -65,14 +64,11 @@ class ShapesSet:
         background = make_background(option.background, every_colour(things), params.resolution, rng)
         paints, objects = paint(things, paths)
         drawing = draw(background, objects, paints)
-        captions = self._captions(split, things, option, rng)
-        if split == "train" and len(things) == 1:
-            said = option.background if len(params.backgrounds) > 1 else None
-            captions = replace_some(captions, params.partial_share, self._phrase(things[0]), said, seed)
+        templates, captions = self._captions(split, things, option, rng)
         return Row(
             key=f"{split}-{index:06d}",
             split=split,
-            captions=tuple(text for _, text in captions),
+            captions=captions,
             n_frames=params.frames,
             fps=params.fps,
             gif=encode_indexed_gif(drawing.indices, drawing.palette, params.fps),
@@ -82,7 +78,7 @@ class ShapesSet:
                 "seed": seed,
                 "background": background.name,
                 "background_colours": [list(tone) for tone in background.tones],
-                "templates": [template for template, _ in captions],
+                "templates": templates,
                 "objects": [truth(thing, path) for thing, path in zip(things, paths, strict=True)],
             },
         )
@@ -103,7 +99,7 @@ class ShapesSet:
             "set": SECTION,
             "attributes": {name: list(values) for name, values in attributes.items()},
             "held_out": [list(item) for item in self.combinations.held_out],
-            "templates": self.grammar.ids(partial=self.params.partial_share > 0.0),
+            "templates": self.grammar.ids(),
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,
@@ -163,12 +159,14 @@ class ShapesSet:
 
     def _captions(
         self, split: str, things: list[SceneObject], option: Option, rng: np.random.Generator
-    ) -> list[tuple[str, str]]:
+    ) -> tuple[list[str], tuple[str, ...]]:
         """Template ids and captions of a clip."""
         templates = choose(self.grammar, split, len(things) > 1, self.params.captions_per_clip, rng)
         phrases = [self._phrase(thing) for thing in things]
         background = option.background if len(self.params.backgrounds) > 1 else None
-        return [(template.id, say(template, phrases, background)) for template in templates]
+        return [template.id for template in templates], tuple(
+            say(template, phrases, background) for template in templates
+        )
 
     def _phrase(self, thing: SceneObject) -> ObjectPhrase:
         p = self.params

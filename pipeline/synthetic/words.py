@@ -122,8 +122,6 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {  # ("it …", "seen …")
     ),
 }
 
-STAYS_IN_PLACE = ("rotate-clockwise", "rotate-counterclockwise", "grow", "shrink", "still", "change-colour")
-
 SPEEDS: dict[str, tuple[str, ...]] = {  # one word (it can stand before the verb) and several by turns
     "slow": ("slowly", "at a slow pace", "unhurriedly", "at a low speed"),
     "normal": ("at a normal speed", "at a moderate pace", "at a medium speed", "at a normal pace"),

@@ -6,6 +6,7 @@ any number of cores. Chunks of batches are finished one by one in a scratch fold
 
 from __future__ import annotations
 
+import csv
 import logging
 import time
 from collections import Counter
@@ -93,7 +94,6 @@ class EmbedReport:
     chunks_resumed: int
     seconds: float
     rejected: dict[str, int] = field(default_factory=dict)
-    rejected_captions: list[dict[str, str]] = field(default_factory=list)
 
 
 def embed_captions(
@@ -132,8 +132,15 @@ def embed_captions(
         chunks_resumed=resumed,
         seconds=round(time.monotonic() - started, 2),
         rejected=_reasons(chosen.rejected),
-        rejected_captions=[one.__dict__ for one in chosen.rejected[:1000]],
     )
+
+
+def write_rejected(path: Path, rejected: Sequence[RejectedCaption]) -> None:
+    """A line each, under a header. They are people's words: an output that DVC keeps, not a metric that git does."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["key", "reason", "caption"])
+        writer.writerows([one.key, one.reason, one.caption] for one in rejected)
 
 
 def _announce(
