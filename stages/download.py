@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import run_stage, whole_folder, write_json
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.process import run_stage, whole_folder
 from pipeline.sources import local, msrvtt, sample
 
 log = logging.getLogger("t2v")
@@ -32,7 +33,7 @@ def main(
         "left_out": len(manifest.left_out),
         "bytes": sum(int(facts["bytes"]) for facts in manifest.files.values()),
     }
-    write_json(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
+    write_metrics(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
     log.info("%s from %s: %d clips, %d with captions", raw, manifest.source, manifest.clips, manifest.captioned_clips)
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import fingerprint, run_stage, write_json
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.process import fingerprint, run_stage
 from pipeline.runtime.scratch import open_scratch
 from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
@@ -34,7 +35,7 @@ def main(
     ):
         transcoding = Transcoding(archive, captions, params, scratch=scratch, left_out=manifest.left_out)
         report = transcoding.run(out, executor, workers)
-    write_json(metrics, asdict(report))
+    write_metrics(metrics, asdict(report))
     log.info(
         "%s: %d clips with %d captions in %d shards (%s), %.1f s",
         out, report.clips_out, report.captions, report.shards, report.counts, report.seconds,
