@@ -6,6 +6,10 @@ experiments) into metrics/seeds.json. A test asks that the committed table is th
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import json
 import re
 import subprocess
@@ -21,7 +25,8 @@ from pipeline.data.frames import enlarge
 from pipeline.data.shards import Row, read_shard
 from pipeline.render.clips import contact_sheet, write_image
 from pipeline.runtime.code import ROOT
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.files import write_json
+from pipeline.runtime.stage import run_stage
 
 MODELS = {"unet": "U-Net", "gan": "GAN, the baseline"}
 KINDS = ("seen", "held_out", "reworded")

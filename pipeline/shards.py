@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import random
 import sys
@@ -107,3 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--split")
     show.set_defaults(command=_show)
     return parser
+
+
+if __name__ == "__main__":
+    main()

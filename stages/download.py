@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.metrics import write_metrics
-from pipeline.runtime.process import run_stage, whole_folder
+from pipeline.runtime.files import whole_folder
+from pipeline.runtime.stage import run_stage
 from pipeline.sources import local, msrvtt, sample
 
 log = logging.getLogger("t2v")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import sys
 from dataclasses import asdict
@@ -9,9 +14,8 @@ from pathlib import Path
 
 from pipeline.config.params import DATASETS, load_params
 from pipeline.data.shards import read_captions
-from pipeline.runtime.metrics import write_metrics
-from pipeline.runtime.process import fingerprint, run_stage
-from pipeline.runtime.scratch import open_scratch
+from pipeline.runtime.scratch import fingerprint, open_scratch
+from pipeline.runtime.stage import run_stage
 from pipeline.text.captions import load_encoder
 from pipeline.text.embedding import collect_captions, embed_captions, write_rejected
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.metrics import write_metrics
-from pipeline.runtime.process import fingerprint, run_stage
-from pipeline.runtime.scratch import open_scratch
+from pipeline.runtime.scratch import fingerprint, open_scratch
+from pipeline.runtime.stage import run_stage
 from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import read_manifest

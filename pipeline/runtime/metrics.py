@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import write_json
 
 FOLDER = "machine"
 OF_THE_MACHINE = frozenset(

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import write_json
 from pipeline.sources.archive import VideoArchive, open_videos
 from pipeline.sources.captions import read_captions
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 import zipfile
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from pipeline.config.params import DownloadParams
+from pipeline.runtime.files import link_or_copy
 from pipeline.sources import kaggle, local
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import Manifest, describe
@@ -26,12 +24,12 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
         archive = kaggle.download(params.captions_slug, sha256=params.captions_sha256, param="download.captions_slug")
         read_captions(archive)
         captions, captions_origin = "captions.zip", params.captions_slug
-        _link(archive, out / captions)
+        link_or_copy(archive, out / captions)
     else:
         captions, captions_origin = local.bring_captions(params.captions_path, out), Path(params.captions_path).name
     archive = kaggle.download(params.videos_slug, sha256=params.videos_sha256, param="download.videos_slug")
     _require_videos(archive, params.videos_slug)
-    _link(archive, out / "videos.zip")
+    link_or_copy(archive, out / "videos.zip")
     origin = {"videos": params.videos_slug, "captions": captions_origin}
     return describe(out, source="kaggle", origin=origin, videos="videos.zip", captions=captions)
 
@@ -45,13 +43,3 @@ def _require_videos(archive: Path, slug: str) -> None:
             f"{slug}: its archive holds no {VIDEO_PATTERN} ({len(names)} files{example}); "
             "set download.videos_slug to a data set that holds MSR-VTT's videos"
         )
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes; a copy where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        shutil.copyfile(source, target)

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from pipeline.config.params import TrainParams
 from pipeline.model_io.model_card import ModelCard, save_model
+from pipeline.runtime.files import whole_folder
 from pipeline.runtime.metrics import write_metrics
-from pipeline.runtime.process import whole_folder
 from pipeline.text.captions import EncoderInfo
 from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed

@@ -6,10 +6,8 @@ workers, the backend and the number of kills. A clip that fails leaves a line in
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +15,12 @@ from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from pipeline.config.params import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
-from pipeline.runtime.process import whole_folder, write_json
+from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
 from pipeline.transcode.child import ClipAnswer, ClipJob
@@ -194,8 +193,8 @@ class Transcoding:
         shown = params.model_dump(mode="json", include={"resolution", "frames", "fps", "span", "duration_s", "fit"})
         with whole_folder(out) as partial:
             for index in range(len(self.shards)):
-                shutil.copyfile(self._shard(index), partial / self._shard(index).name)
-            shutil.copyfile(self.scratch / "rejected.csv", partial / "rejected.csv")
+                link_or_copy(self._shard(index), partial / self._shard(index).name)
+            link_or_copy(self.scratch / "rejected.csv", partial / "rejected.csv")
             write_repeats(partial / "repeats.csv", repeats)
             write_set(partial, about | shown | ({"labels": labels} if labels else {}))
 
@@ -208,8 +207,5 @@ class Transcoding:
 
 def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     """key,reason,detail; one line each."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["key", "reason", "detail"])
-        for one in rejections:
-            writer.writerow([" ".join(value.split()) for value in (one.key, one.reason, one.detail)])
+    lines = [[" ".join(value.split()) for value in (one.key, one.reason, one.detail)] for one in rejections]
+    write_csv(path, pd.DataFrame(lines, columns=["key", "reason", "detail"]))

@@ -6,7 +6,6 @@ with all clips of the splits before it (train, validate, test), and named once, 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pipeline.data.shards import Row, read_shard
-from pipeline.runtime.process import worker_count
+from pipeline.runtime.executors import worker_count
+from pipeline.runtime.files import write_csv
 from pipeline.sources.splits import SPLITS
 
 FRAMES, SIDE = 4, 8  # of a clip's small picture: frames from first to last, px
@@ -71,10 +72,8 @@ def count_repeats(repeats: Sequence[Repeat], counts: Mapping[str, int]) -> dict[
 
 def write_repeats(path: Path, repeats: Sequence[Repeat]) -> None:
     """A line each, under a header."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Repeat)])
-        writer.writerows(astuple(repeat) for repeat in repeats)
+    names = [field.name for field in fields(Repeat)]
+    write_csv(path, pd.DataFrame([astuple(repeat) for repeat in repeats], columns=names))
 
 
 def _read(shards: Sequence[Path]) -> _Clips:
