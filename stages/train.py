@@ -39,11 +39,10 @@ def main(
         trainer = open_diffusion_trainer(clips, vectors, params.unet, params.diffusion, params.train, dist)
         draw = draw_by(params.sampling, params.diffusion, params.train, trainer.table, dist.device)
         known = None if trainer.table is None else trainer.table.index
-        live = checkpoints.folder.parent
-        preview = open_preview(clips, params.train, draw, live / "samples", known=known)
-        run = train(trainer, params.train, dist=dist, checkpoints=checkpoints, preview=preview, live_folder=live)
+        preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=known)
+        run = train(trainer, dist, checkpoints, preview)
         if dist.is_main_process:
-            write_outputs(run, params.dataset, params.train, sections, dist, model=model, plots=plots, metrics=metrics)
+            write_outputs(run, params.dataset, sections, model=model, plots=plots, metrics=metrics)
             checkpoints.clear()
 
 

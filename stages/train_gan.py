@@ -33,13 +33,10 @@ def main(
         open_checkpoints("train_gan", params.dataset, *sections.values(), inputs=[clips], dist=dist) as checkpoints,
     ):
         trainer = open_gan_trainer(clips, params.train_gan, dist.device)
-        live = checkpoints.folder.parent
-        preview = open_preview(clips, params.train_gan, draw_samples, live / "samples")
-        run = train(trainer, params.train_gan, dist=dist, checkpoints=checkpoints, preview=preview, live_folder=live)
+        preview = open_preview(clips, params.train_gan, draw_samples, checkpoints.folder.parent)
+        run = train(trainer, dist, checkpoints, preview)
         if dist.is_main_process:
-            write_outputs(
-                run, params.dataset, params.train_gan, sections, dist, model=model, plots=plots, metrics=metrics
-            )
+            write_outputs(run, params.dataset, sections, model=model, plots=plots, metrics=metrics)
             checkpoints.clear()
 
 

@@ -50,14 +50,8 @@ def run(
         cut_power(trainer, off_at)
     if not looks:
         trainer.val_every = None
-    return train(
-        trainer,
-        params.train,
-        dist=ALONE,
-        checkpoints=Checkpoints(folder, PRINT),
-        preview=open_preview(toy_set, params.train, draw, folder / "samples") if looks else None,
-        live_folder=folder if looks else None,
-    )
+    preview = open_preview(toy_set, params.train, draw, folder) if looks else None
+    return train(trainer, ALONE, Checkpoints(folder, PRINT), preview)
 
 
 def cut_power(trainer: DiffusionTrainer, off_at: int) -> None:
@@ -187,7 +181,7 @@ def test_it_overfits_one_clip(toy_set: Path, tmp_path: Path, optimizer: str) -> 
     )
     trainer = open_toy_trainer(toy_set, params)
     trainer.feed.clips.pixels[:] = trainer.feed.clips.pixels[0]  # type: ignore[union-attr]
-    losses = train(trainer, params.train, dist=ALONE, checkpoints=Checkpoints(tmp_path, PRINT)).history.values("loss")
+    losses = train(trainer, ALONE, Checkpoints(tmp_path, PRINT)).history.values("loss")
     assert sum(losses[-10:]) < 0.1 * sum(losses[:10])
 
 

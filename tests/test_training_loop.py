@@ -16,6 +16,7 @@ from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.ema import Ema
 from pipeline.training.history import History, Row
 from pipeline.training.loop import Run, train
+from pipeline.training.preview import Preview
 from pipeline.training.trainer import Trainer, Values
 from tests.training_toys import ALONE, toy_params
 
@@ -36,6 +37,7 @@ class SlopeTrainer(Trainer[Tensor]):
         lr: float = 0.1,
         at: dict[int, Callable[[], None]] | None = None,  # what happens in the middle of a step
     ) -> None:
+        self.params = PARAMS
         self.network, self.at = nn.Linear(1, 1, bias=False), at or {}
         nn.init.zeros_(self.network.weight)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr, momentum=0.5)
@@ -76,8 +78,9 @@ def power_cut() -> None:
 
 
 def run(folder: Path, trainer: SlopeTrainer, fingerprint: str = PRINT, **changes: Any) -> Run:
-    params = PARAMS.model_copy(update=changes)
-    return train(trainer, params, dist=ALONE, checkpoints=Checkpoints(folder, fingerprint), live_folder=folder)
+    trainer.params = PARAMS.model_copy(update=changes)
+    preview = Preview(["up"], 1, 10.0, folder, lambda *_: torch.zeros(1, 3, 2, 8, 8))
+    return train(trainer, ALONE, Checkpoints(folder, fingerprint), preview)
 
 
 def assert_same_bytes(first: Run, second: Run) -> None:

@@ -38,6 +38,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
     family = "unet"
     columns = ("loss", "lr", "grad_norm")
     validation_columns = ("t", "loss", "x0_mse")
+    params: TrainParams
 
     def __init__(
         self,

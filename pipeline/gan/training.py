@@ -46,6 +46,7 @@ class GanTrainer(Trainer[Batch]):
     name = "train_gan"
     family = "gan"
     columns = ("loss_d", "loss_g", "contrast_d", "contrast_g", "r1")
+    params: TrainGanParams
 
     def __init__(
         self,

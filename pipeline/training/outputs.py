@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from pipeline.config.params import LoopParams
 from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.runtime.files import whole_folder
 from pipeline.runtime.metrics import write_metrics
 from pipeline.text.vocabulary import vocabulary_of
-from pipeline.training.distributed import DistContext
 from pipeline.training.loop import Run
 
 log = logging.getLogger("t2v")
@@ -25,16 +23,14 @@ log = logging.getLogger("t2v")
 def write_outputs(
     run: Run,
     dataset: str,
-    params: LoopParams,
-    sections: Mapping[str, BaseModel],  # what the model folder records, by name; `params` among them
-    dist: DistContext,
+    sections: Mapping[str, BaseModel],  # what the model folder records of the params, by name
     *,
     model: Path,
     plots: Path,
     metrics: Path,
 ) -> None:
     """The same bytes each time, but for what `write_metrics` keeps apart."""
-    trainer, index = run.trainer, run.trainer.feed.clips.index
+    trainer, params, index = run.trainer, run.params, run.trainer.feed.clips.index
     clips_seen = run.step * params.batch_size
     learnt = trainer.metrics(run.history) | {
         "steps": run.step,
@@ -61,15 +57,15 @@ def write_outputs(
         save_model(partial, card, run.weights())
     run.history.write(plots)
     facts = {"train_clips": len(trainer.feed.clips), "seed": params.seed}
-    write_metrics(metrics, learnt | facts | machine_figures(run, clips_seen, dist))
+    write_metrics(metrics, learnt | facts | machine_figures(run, clips_seen))
     log.info("%s: %d steps, %d clips seen in %.0f s, %s", model, run.step, clips_seen, run.seconds, learnt)
 
 
-def machine_figures(run: Run, clips_seen: int, dist: DistContext) -> dict[str, Any]:
+def machine_figures(run: Run, clips_seen: int) -> dict[str, Any]:
     """What depends on the machine and the clock."""
     return {
-        "device": torch.cuda.get_device_name(dist.device) if dist.device.type == "cuda" else "cpu",
-        "processes": dist.world_size,
+        "device": torch.cuda.get_device_name(run.dist.device) if run.dist.device.type == "cuda" else "cpu",
+        "processes": run.dist.world_size,
         "precision": str(run.trainer.dtype).removeprefix("torch."),
         "seconds": round(run.seconds, 1),
         "clips_per_s": round(clips_seen / run.seconds, 1),

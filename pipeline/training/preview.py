@@ -29,18 +29,17 @@ class Preview:
     prompts: Sequence[str]
     columns: int
     fps: float
-    folder: Path
+    folder: Path  # for what there is to look at
     draw: Draw
 
     def write(self, network: Any, step: int) -> Path:
-        """Sample, and leave latest.gif (all of them), step-….png (a row of frames each, of the first) and prompts.txt.
-
-        Returns the GIF.
-        """
+        """Sample, and leave in samples/: latest.gif (all of them), step-….png (a row of frames each, of the first ones)
+        and prompts.txt. Returns the GIF."""
+        samples = self.folder / "samples"
         clips = to_frames(self.draw(network, self.prompts))
-        write_image(self.folder / f"step-{step:06d}.png", contact_sheet(list(clips[: 2 * self.columns])))
-        write_text(self.folder / "prompts.txt", "\n".join(self.prompts) + "\n")
-        latest = self.folder / "latest.gif"
+        write_image(samples / f"step-{step:06d}.png", contact_sheet(list(clips[: 2 * self.columns])))
+        write_text(samples / "prompts.txt", "\n".join(self.prompts) + "\n")
+        latest = samples / "latest.gif"
         write_bytes(latest, encode_gif(clip_grid(clips, self.columns), self.fps))
         return latest
 
@@ -49,7 +48,7 @@ def open_preview(
     shards: Path,
     params: LoopParams,
     draw: Draw,
-    folder: Path,  # for the samples
+    folder: Path,  # for what there is to look at
     *,
     known: Container[str] | None = None,  # captions that have vectors; None: all
 ) -> Preview:

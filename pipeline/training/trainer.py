@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from pipeline.config.params import LoopParams
 from pipeline.model_io.model_card import Family
 from pipeline.text.captions import EncoderInfo
 from pipeline.training.ema import Ema
@@ -27,6 +28,7 @@ class Trainer(ABC, Generic[BatchT]):
     validation_columns: ClassVar[tuple[str, ...]] = ()  # of val.csv after the step, `loss` among them; (): no such file
     val_every: int | None = None  # steps; None: no validation
 
+    params: LoopParams
     feed: ClipFeed
     text: EncoderInfo | None = None  # of the captions' vectors; None: the network reads words, or no text
     ema: Ema  # of the network that is saved
