@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from pipeline.config.params import DiffusionParams, SamplingParams
 from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.runtime.files import write_json
-from pipeline.runtime.files import write_json
 
 SAMPLING_FILE = "sampling.json"
 FLOW = SamplingParams(
