@@ -16,9 +16,8 @@ import torch
 
 from pipeline.training.history import History, Row
 
-DIVERGED = 10.0  # times the loss of the first steps
-WINDOW = 100  # last steps whose loss is compared with theirs
-UNTRAINED = 5  # how many first steps
+DIVERGED = 5.0  # times the untrained network's loss
+WINDOW = 100  # last steps whose loss is compared with it
 
 
 class StopRequest:
@@ -64,22 +63,19 @@ def find_divergence(history: History, rows: Sequence[Row], *, ended: bool) -> st
     """The sign, in words, that training has diverged, or None; `rows` are the newest, `ended` after the last step.
 
     Either one of their values is not finite, or the loss (the first column) of the last WINDOW steps is, by its median,
-    more than DIVERGED times that of the first UNTRAINED steps. A run shorter than WINDOW is judged at its end only, by
-    its second half. A median, so that a spike from which the run recovers is no divergence.
+    more than DIVERGED times that of the first step, which is the untrained network's. A run shorter than WINDOW is
+    judged at its end only, by its second half. A median, so that a spike from which a run recovers is no divergence.
     """
     for step, *values in rows:
         if not all(math.isfinite(value) for value in values):
             named = ", ".join(f"{name} {value:.4g}" for name, value in zip(history.columns[1:], values, strict=True))
             return f"{named} at step {step}"
     steps = len(history.steps)
-    is_long = steps >= UNTRAINED + WINDOW
-    if not (is_long or ended):
+    if steps <= WINDOW and not ended:
         return None
-    window = WINDOW if is_long else -(-steps // 2)
-    first, last = (
-        statistics.median(row[1] for row in part) for part in (history.steps[:UNTRAINED], history.steps[-window:])
-    )
-    if last <= DIVERGED * first:
+    window = WINDOW if steps > WINDOW else -(-steps // 2)
+    untrained, last = history.steps[0][1], statistics.median(row[1] for row in history.steps[-window:])
+    if last <= DIVERGED * untrained:
         return None
     name = history.columns[1]
-    return f"{name} {last:.4g} at step {steps}, more than {DIVERGED:g} times the {first:.4g} of the first steps"
+    return f"{name} {last:.4g} at step {steps}, more than {DIVERGED:g} times the untrained network's {untrained:.4g}"
