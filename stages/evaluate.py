@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -18,6 +17,7 @@ from pipeline.evaluation.evaluate import evaluate_model
 from pipeline.evaluation.plots import write_plots
 from pipeline.judge.judge import load_judge
 from pipeline.runtime.device import find_device
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 from pipeline.sampling.video_model import load_model
 from pipeline.text.captions import CaptionTable

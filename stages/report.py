@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -15,6 +14,7 @@ from pipeline.config.params import load_params
 from pipeline.report.gather import FolderFiles, committed_params, gather_run
 from pipeline.report.page import contact_sheets, write_page
 from pipeline.report.reel import write_reel
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
