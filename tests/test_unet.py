@@ -193,13 +193,6 @@ def test_options_shape_the_network(changes: dict[str, object], name: str, shape:
     assert answer(network, captions()).shape[1] == (changes.get("out_dim") or 3)
 
 
-def test_dropout_acts_in_training_only() -> None:
-    network = build(dropout=0.5, text_queries=2, cross_attention=(True, True))
-    assert torch.equal(answer(network, captions()), answer(network, captions()))
-    network.train()
-    assert not torch.equal(answer(network, captions()), answer(network, captions()))
-
-
 def reached(network: nn.Module, x: Tensor, where: tuple[int, ...], **kwargs: object) -> Tensor:
     """Bool, of the answer's shape: what changes when the elements at `where` of x do."""
     other = x.clone()

@@ -187,7 +187,6 @@ class UnetParams(Section):
     text_queries: Count
     text_dropout: Share
     cond_dim: Positive | None
-    dropout: Share
 
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> UnetParams:

@@ -198,7 +198,6 @@ class UNet3D(nn.Module):
             dim_out,
             self.conditioning.out_dim,
             temporal_conv=p.temporal_conv,
-            dropout=p.dropout,
             norm=self.norm,
         )
 
