@@ -51,7 +51,6 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "mid_attention": "none",
     "temporal_conv": False,
     "positions": False,
-    "text_pooled": True,
     "text_queries": 0,
     "text_dropout": 0.0,
     "cond_dim": 32,
@@ -81,10 +80,10 @@ OLD = {  # the seed network, narrow
 }
 
 
-def build(text_width: int | None = WIDTH, channels: int = 3, **changes: object) -> UNet3D:
+def build(channels: int = 3, **changes: object) -> UNet3D:
     torch.manual_seed(0)
     params = UnetParams.model_validate({**PLAIN, **changes})
-    return build_unet(params, frames=FRAMES, resolution=RESOLUTION, channels=channels, text_width=text_width).eval()
+    return build_unet(params, frames=FRAMES, resolution=RESOLUTION, channels=channels, text_width=WIDTH).eval()
 
 
 def videos(n: int = 2, channels: int = 3, seed: int = 0) -> Tensor:
@@ -123,10 +122,10 @@ def test_the_seed_preset_has_the_old_systems_parameters() -> None:
     ids=["plain", "fast", "old", "cx", "mirrored"],
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("text_width", [None, WIDTH])
-def test_any_channels_with_and_without_text(layout: dict[str, object], channels: int, text_width: int | None) -> None:
-    network = build(text_width, channels, **layout)
-    made = answer(network, captions() if text_width else None, videos(channels=channels))
+@pytest.mark.parametrize("text", [None, captions()])
+def test_any_channels_with_and_without_text(layout: dict[str, object], channels: int, text: TextBatch | None) -> None:
+    network = build(channels, **layout)
+    made = answer(network, text, videos(channels=channels))
     assert made.shape == (2, channels, FRAMES, RESOLUTION, RESOLUTION)
     assert torch.isfinite(made).all()
 
@@ -136,7 +135,7 @@ def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
     params = UnetParams.model_validate(
         {**PLAIN, **FAST, "patch_frames": 1, "fold_frames": (1, 1), "unfold_frames": None}
     )
-    network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=None)
+    network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=WIDTH)
     x = torch.randn(1, 1, frames, resolution, resolution)
     assert network(x, times(1), None).shape == x.shape
 
@@ -148,7 +147,7 @@ def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
 def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resolution: int, numbers: list[str]) -> None:
     params = UnetParams.model_validate({**PLAIN, "patch_frames": 2})
     with pytest.raises(ValueError) as error:
-        build_unet(params, frames=frames, resolution=resolution, channels=3, text_width=None)
+        build_unet(params, frames=frames, resolution=resolution, channels=3, text_width=WIDTH)
     assert all(number in str(error.value) for number in numbers)
     assert "\n" not in str(error.value)
 
@@ -354,23 +353,17 @@ def test_positions_tell_frames_and_places_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "pooled", "tokens"),
-    [
-        ({}, True, False),
-        ({"text_pooled": False, "text_queries": 2}, False, True),
-        ({"text_pooled": False, "cross_attention": (False, True)}, False, True),
-        ({"text_pooled": False}, False, False),
-        (FAST, True, True),
-    ],
-    ids=["pooled", "queries", "cross", "none", "both"],
+    ("changes", "tokens"),
+    [({}, False), ({"text_queries": 2}, True), ({"cross_attention": (False, True)}, True), (FAST, True)],
+    ids=["pooled", "queries", "cross", "both"],
 )
-def test_which_caption_vectors_are_read(changes: dict[str, object], pooled: bool, tokens: bool) -> None:
+def test_which_caption_vectors_are_read(changes: dict[str, object], tokens: bool) -> None:
     network, text = build(**changes), captions()
     other_pooled = TextBatch(text.pooled + 1.0, text.tokens, text.mask)
     other_tokens = TextBatch(text.pooled, text.tokens * 2.0, text.mask)
     padding = TextBatch(text.pooled, text.tokens + 5.0 * ~text.mask[..., None], text.mask)
     made = answer(network, text)
-    assert torch.allclose(made, answer(network, other_pooled), atol=1e-6) != pooled
+    assert not torch.allclose(made, answer(network, other_pooled), atol=1e-6)
     assert torch.allclose(made, answer(network, other_tokens), atol=1e-6) != tokens
     torch.testing.assert_close(made, answer(network, padding))
 

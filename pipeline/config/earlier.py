@@ -24,6 +24,7 @@ RENAMED = {
 ADDED: dict[str, Any] = {"unet.unfold_frames": None}  # what a model of before the key was made with
 REMOVED = {
     "train_gan.text": Removed("words"),
+    "unet.text_pooled": Removed(True),
     "unet.dropout": Removed(0.0, training_only=True),
 }
 

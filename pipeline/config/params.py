@@ -183,7 +183,6 @@ class UnetParams(Section):
     mid_attention: Literal["none", "factored", "joint"]
     temporal_conv: bool
     positions: bool
-    text_pooled: bool
     text_queries: Count
     text_dropout: Share
     cond_dim: Positive | None

@@ -138,7 +138,7 @@ class Level(nn.Module):
 class UNet3D(nn.Module):
     """See the module. Build it with `build_unet`, which checks the shapes."""
 
-    def __init__(self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> None:
+    def __init__(self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> None:
         super().__init__()
         self.p = p
         self.channels_out = p.out_dim or channels
@@ -149,7 +149,6 @@ class UNet3D(nn.Module):
         self.grid_frames = self.down_frames[0]
         self.conditioning = Conditioning(p, frames=self.up_frames[0], text_width=text_width)
         self.norm = NORMS[p.norm]
-        self._cross = text_width is not None
         self._rotary = RotaryEmbedding(min(32, p.attn_dim_head)) if self._attends_to_time() else None
         self.time_bias = RelativePositionBias(p.attn_heads) if self._attends_to_time() else None
 
@@ -212,7 +211,7 @@ class UNet3D(nn.Module):
             layers.append(self._temporal(dim))
         if p.joint_attention[index]:
             layers.append(JointAttention(dim, *heads, self.norm))
-        if p.cross_attention[index] and self._cross:
+        if p.cross_attention[index]:
             layers.append(CrossAttention(dim, self.conditioning.token_dim, *heads, self.norm))
         return layers
 
@@ -317,7 +316,7 @@ def _per_frame(vector: Tensor, frames: int) -> Tensor:
     return vector.unflatten(1, (frames, -1)).mean(dim=2)
 
 
-def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> UNet3D:
+def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> UNet3D:
     """The network for videos (B, channels, frames, resolution, resolution) and captions of `text_width`.
 
     Raises ValueError, naming the numbers, where the patches and levels do not divide the video.
