@@ -224,7 +224,7 @@ class UnetParams(Section):
 
 class DiffusionParams(Section):
     objective: Literal["x0", "eps", "v"]
-    schedule: Literal["flow", "cosine", "linear", "sigmoid"]
+    schedule: Literal["flow", "cosine"]
     num_train_timesteps: Annotated[int, Field(ge=2)]
     loss: Literal["l2", "l1", "huber"]
     loss_weight: Literal["none", "velocity", "min_snr"]
