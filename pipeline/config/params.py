@@ -226,7 +226,7 @@ class DiffusionParams(Section):
     objective: Literal["x0", "eps", "v"]
     schedule: Literal["flow", "cosine"]
     num_train_timesteps: Annotated[int, Field(ge=2)]
-    loss: Literal["l2", "l1", "huber"]
+    loss: Literal["l2", "l1"]
     loss_weight: Literal["none", "velocity", "min_snr"]
     loss_weight_max: PositiveFloat
     t_mean: float

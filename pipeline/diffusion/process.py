@@ -88,7 +88,7 @@ class Diffusion:
     def loss(self, answer: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """(B,) weighted loss of each sample, the mean over its elements."""
         assert answer.shape == x0.shape == eps.shape == x_t.shape, (answer.shape, x0.shape, eps.shape, x_t.shape)
-        distance = {"l2": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}[self.params.loss]
+        distance = {"l2": F.mse_loss, "l1": F.l1_loss}[self.params.loss]
         error = distance(answer, self.target(x0, eps, t), reduction="none")
         return self.loss_weight(t) * error.flatten(1).mean(1)
 
