@@ -227,7 +227,7 @@ class DiffusionParams(Section):
     schedule: Literal["flow", "cosine"]
     num_train_timesteps: Annotated[int, Field(ge=2)]
     loss: Literal["l2", "l1"]
-    loss_weight: Literal["none", "velocity", "min_snr"]
+    loss_weight: Literal["none", "velocity"]
     loss_weight_max: PositiveFloat
     t_mean: float
     t_std: PositiveFloat

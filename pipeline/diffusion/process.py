@@ -95,25 +95,12 @@ class Diffusion:
     def loss_weight(self, t: Tensor) -> Tensor:
         """Weight of the objective's own error at t, in t's shape.
 
-        velocity: the error of v, whatever the answer is, capped at loss_weight_max.
-        min_snr: min(SNR, gamma) on the error of x0, gamma = loss_weight_max (Hang et al. 2023, section 3.4).
+        velocity: the error of v, whatever the network predicts, capped at loss_weight_max.
         """
-        cap, kind, objective = self.params.loss_weight_max, self.params.loss_weight, self.params.objective
-        alpha, sigma = self.alpha(t), self.sigma(t)
-        if kind == "none":
+        if self.params.loss_weight == "none" or self.params.objective == "v":
             return torch.ones_like(t)
-        if kind == "velocity":
-            if objective == "v":
-                return torch.ones_like(t)
-            scale = sigma if objective == "x0" else alpha
-            return scale.clamp(min=VELOCITY_T_MIN).pow(-2).clamp(max=cap)
-        if objective == "eps":  # an error of eps is sigma / alpha times as large in x0
-            return (cap * (sigma / alpha.clamp(min=SCALE_MIN)).pow(2)).clamp(max=1.0)
-        snr_capped = (alpha / sigma.clamp(min=SCALE_MIN)).pow(2).clamp(max=cap)
-        if objective == "x0":
-            return snr_capped
-        a, b = self.schedule.velocity_weights(t)
-        return snr_capped * (sigma / (alpha * a + sigma * b)).pow(2)
+        scale = self.sigma(t) if self.params.objective == "x0" else self.alpha(t)
+        return scale.clamp(min=VELOCITY_T_MIN).pow(-2).clamp(max=self.params.loss_weight_max)
 
 
 def broadcast_over(values: Tensor, x: Tensor) -> Tensor:
