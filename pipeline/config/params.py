@@ -249,7 +249,7 @@ class TrainParams(Section):
     weight_decay: NonNegativeFloat
     betas: Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
     warmup_steps: Count
-    decay: Literal["cosine", "linear", "constant"]
+    decay: Literal["cosine", "constant"]
     final_lr_share: Share
     clip_grad_norm: NonNegativeFloat
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
