@@ -25,6 +25,7 @@ ADDED: dict[str, Any] = {"unet.unfold_frames": None}  # what a model of before t
 REMOVED = {
     "train_gan.text": Removed("words"),
     "unet.text_pooled": Removed(True),
+    "sampling.guidance_rescale": Removed(0.0),
     "unet.dropout": Removed(0.0, training_only=True),
 }
 

@@ -280,7 +280,6 @@ class SamplingParams(Section):
     num_inference_steps: Positive
     shift: PositiveFloat
     guidance_scale: NonNegativeFloat
-    guidance_rescale: Share
     guidance_interval: Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
     eta: Share
 
