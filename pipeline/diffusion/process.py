@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from pipeline.config.params import DiffusionParams
 from pipeline.diffusion.schedules import build_schedule
 
-SCALE_MIN = 1e-5  # of a divisor alpha or sigma: below every table's, above the exact zeros of flow's ends
+SCALE_MIN = 1e-5  # of the divisor alpha: below every table's, above flow's exact zero at t = 1
 VELOCITY_T_MIN = 0.1  # of sigma in the velocity weight
 
 
@@ -73,17 +73,6 @@ class Diffusion:
             return (x_t - sigma * answer) / alpha.clamp(min=SCALE_MIN)
         a, b = self.schedule.velocity_weights(t)
         return (a * x_t - sigma * answer) / (alpha * a + sigma * b)
-
-    def to_eps(self, answer: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps_pred out of an answer of the network. At sigma = 0 an x0_pred says nothing of eps."""
-        if self.params.objective == "eps":
-            return answer
-        t = broadcast_over(t, x_t)
-        alpha, sigma = self.alpha(t), self.sigma(t)
-        if self.params.objective == "x0":
-            return (x_t - alpha * answer) / sigma.clamp(min=SCALE_MIN)
-        a, b = self.schedule.velocity_weights(t)
-        return (b * x_t + alpha * answer) / (alpha * a + sigma * b)
 
     def loss(self, answer: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """(B,) weighted loss of each sample, the mean over its elements."""
