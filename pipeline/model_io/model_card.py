@@ -41,7 +41,6 @@ class ModelCard:
     params: dict[str, Any]  # the params sections it was built and trained with, by section name
     steps: int
     seed: int
-    git_revision: str | None
     clips_seen: int
     vocabulary: tuple[str, ...] = ()  # the words of its train captions
     metrics: dict[str, Any] = field(default_factory=dict)  # its last train metrics
