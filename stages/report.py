@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
@@ -10,7 +14,8 @@ from pipeline.config.params import load_params
 from pipeline.report.gather import FolderFiles, committed_params, gather_run
 from pipeline.report.page import contact_sheets, write_page
 from pipeline.report.reel import write_reel
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.files import write_json
+from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
 
