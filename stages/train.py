@@ -45,7 +45,7 @@ def main(
             texts = CaptionTable.read(table)
             feed = open_feed(folder, params.train, texts)
             fps, live = feed.clips.index.playback_fps(params.train.frames), checkpoints.folder.parent
-            shares = DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present)
+            shares = DropShares(params.diffusion.p_uncond, params.train.text_dropout, params.train.prob_focus_present)
             result = train(
                 start_network(params.unet, params.train, texts, feed.clips.index),
                 feed,

@@ -69,7 +69,7 @@ def run(
         texts,
         diffusion=Diffusion(params.diffusion),
         params=params.train,
-        shares=DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present),
+        shares=DropShares(params.diffusion.p_uncond, params.train.text_dropout, params.train.prob_focus_present),
         dist=DIST,
         checkpoints=Checkpoints(folder, fingerprint),
         validation=open_validation(toy_set, params.train, texts) if looks else None,

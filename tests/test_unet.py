@@ -52,7 +52,6 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "temporal_conv": False,
     "positions": False,
     "text_queries": 0,
-    "text_dropout": 0.0,
     "cond_dim": 32,
     "final_block": True,
     "head_dim": None,

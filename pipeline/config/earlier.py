@@ -20,6 +20,7 @@ RENAMED = {
     "train_gan.rivals": "train_gan.hard_negatives",
     "train_gan.judged_frames": "train_gan.discriminator_frames",
     "train_gan.background_told": "train_gan.background_sees_text",
+    "unet.text_dropout": "train.text_dropout",
 }
 ADDED: dict[str, Any] = {"unet.unfold_frames": None}  # what a model of before the key was made with
 REMOVED = {

@@ -185,7 +185,6 @@ class UnetParams(Section):
     temporal_conv: bool
     positions: bool
     text_queries: Count
-    text_dropout: Share
     cond_dim: Positive | None
 
     @model_validator(mode="after")
@@ -258,6 +257,7 @@ class TrainParams(Section):
     ema_every: Positive
     precision: Literal["auto", "fp32", "bf16"]
     compile: bool
+    text_dropout: Share
     flip: bool
     prob_focus_present: Share
     ram_budget_gb: PositiveFloat
