@@ -41,7 +41,6 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "unfold_frames": None,
     "init_kernel_size": 3,
     "patch": 2,
-    "patch_frames": 1,
     "attn_heads": 2,
     "attn_dim_head": 8,
     "spatial_attention": ("none", "none"),
@@ -63,8 +62,7 @@ FAST = {  # the default network, narrow
     "temporal_conv": True,
     "positions": True,
     "text_queries": 2,
-    "patch_frames": 2,
-    "fold_frames": (1, 2),
+    "fold_frames": (2, 2),
     "unfold_frames": (1, 4),
     "final_block": False,
     "head_dim": 24,
@@ -131,9 +129,7 @@ def test_any_channels_with_and_without_text(layout: dict[str, object], channels:
 
 @pytest.mark.parametrize(("frames", "resolution"), [(1, 8), (3, 24), (10, 32)])
 def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
-    params = UnetParams.model_validate(
-        {**PLAIN, **FAST, "patch_frames": 1, "fold_frames": (1, 1), "unfold_frames": None}
-    )
+    params = UnetParams.model_validate({**PLAIN, **FAST, "fold_frames": (1, 1), "unfold_frames": None})
     network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=WIDTH)
     x = torch.randn(1, 1, frames, resolution, resolution)
     assert network(x, times(1), None).shape == x.shape
@@ -144,7 +140,7 @@ def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
     [(4, 30, ["30", "4"]), (4, 17, ["17", "4"]), (5, 16, ["5 frames", "2"])],
 )
 def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resolution: int, numbers: list[str]) -> None:
-    params = UnetParams.model_validate({**PLAIN, "patch_frames": 2})
+    params = UnetParams.model_validate({**PLAIN, "fold_frames": (2, 1)})
     with pytest.raises(ValueError) as error:
         build_unet(params, frames=frames, resolution=resolution, channels=3, text_width=WIDTH)
     assert all(number in str(error.value) for number in numbers)
@@ -163,9 +159,9 @@ def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resol
         ({"out_dim": 5}, "head.weight", (20, 16, 1, 1)),
         ({"init_kernel_size": 7}, "stem.weight", (16, 12, 7, 7)),
         ({"patch": 4}, "stem.weight", (16, 48, 3, 3)),
-        ({"patch_frames": 2}, "stem.weight", (16, 24, 3, 3)),
-        ({"patch_frames": 2, "unfold_frames": (1, 2)}, "first_split.linear.weight", (32, 16, 1, 1)),
-        ({"patch_frames": 2, "unfold_frames": (1, 2)}, "widens.0.conv.weight", (32, 32, 2, 2)),
+        ({"fold_frames": (2, 1)}, "stem.weight", (16, 24, 3, 3)),
+        ({"fold_frames": (2, 1), "unfold_frames": (1, 2)}, "first_split.linear.weight", (32, 16, 1, 1)),
+        ({"fold_frames": (2, 1), "unfold_frames": (1, 2)}, "widens.0.conv.weight", (32, 32, 2, 2)),
         ({"blocks_per_level": 3}, "downs.1.blocks.2.conv1.weight", (32, 32, 3, 3)),
         ({"block_type": "convnext"}, "downs.0.blocks.0.depthwise.weight", (16, 1, 7, 7)),
         ({"cond_dim": 20}, "mid_before.modulation.to_scale_shift.weight", (64, 20)),

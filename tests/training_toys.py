@@ -66,9 +66,8 @@ def toy_params(**train: Any) -> Params:
     tree["unet"] |= {
         "dim": 16,
         "dim_mults": [2],
-        "fold_frames": [1],
+        "fold_frames": [2],
         "patch": 4,
-        "patch_frames": 2,
         "unfold_frames": None,
     }
     tree["unet"] |= {"attn_heads": 2, "attn_dim_head": 8}

@@ -29,6 +29,7 @@ REMOVED = {
     "sampling.guidance_rescale": Removed(0.0),
     "unet.dropout": Removed(0.0, training_only=True),
 }
+PATCH_FRAMES = "unet.patch_frames"  # now the first entry of unet.fold_frames, which was always 1
 
 
 def in_todays_keys(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -38,6 +39,8 @@ def in_todays_keys(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
         section, name = key.split(".")
         if section in sections:
             sections[section].setdefault(name, value)
+    if (patch_frames := sections.get("unet", {}).pop("patch_frames", None)) is not None:
+        sections["unet"]["fold_frames"][0] *= patch_frames
     for key, removed in REMOVED.items():
         section, name = key.split(".")
         value = sections.get(section, {}).pop(name, removed.value)
@@ -57,6 +60,10 @@ def what_became_of(key: str) -> str | None:
     """Of an earlier key, the line's end that tells a user what to write today; None where there never was one."""
     if key in RENAMED:
         return f"renamed to {RENAMED[key]}: write that"
+    if key == PATCH_FRAMES:
+        return (
+            "now the first entry of unet.fold_frames (patch_frames 2 and fold_frames [1, 8] are [2, 8]): write it there"
+        )
     if key in REMOVED:
         return f"no longer a param (it is always {REMOVED[key].value!r}): delete the line"
     return None

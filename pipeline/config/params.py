@@ -167,7 +167,6 @@ class UnetParams(Section):
     out_dim: Positive | None
     init_kernel_size: Positive
     patch: Positive
-    patch_frames: Positive
     fold_frames: listed(Positive)  # type: ignore[valid-type]
     unfold_frames: listed(Positive) | None  # type: ignore[valid-type]
     blocks_per_level: Positive
@@ -194,8 +193,6 @@ class UnetParams(Section):
             given = len(getattr(self, key))
             if given != levels:
                 raise ValueError(f"{key} has {given} entries, but dim_mults has {levels} levels: give one per level")
-        if self.fold_frames[0] != 1:
-            raise ValueError(f"fold_frames starts with {self.fold_frames[0]}; it must be 1 (see patch_frames)")
         if self.unfold_frames is not None:
             self._check_unfolding(self.unfold_frames)
         if self.init_kernel_size % 2 == 0:
@@ -203,15 +200,15 @@ class UnetParams(Section):
         return self
 
     def _check_unfolding(self, unfolds: tuple[int, ...]) -> None:
-        folds = [self.patch_frames, *self.fold_frames[1:]]
+        folds = self.fold_frames
         if len(unfolds) != len(folds):
             raise ValueError(
                 f"unfold_frames has {len(unfolds)} entries, but there are {len(folds)} levels; null: as folded"
             )
         if math.prod(unfolds) != math.prod(folds):
             raise ValueError(
-                f"unfold_frames {list(unfolds)} gives back {math.prod(unfolds)} frames, but patch_frames x fold_frames "
-                f"folds {math.prod(folds)}: give as many, or null"
+                f"unfold_frames {list(unfolds)} gives back {math.prod(unfolds)} frames, but fold_frames "
+                f"{list(folds)} folds {math.prod(folds)}: give as many, or null"
             )
         for level in range(len(folds)):
             folded, given = math.prod(folds[: level + 1]), math.prod(unfolds[: level + 1])

@@ -1,6 +1,6 @@
 """The denoising network: a U-Net over frames, from the old system's layout (presets/seed.yaml) to the fast one.
 
-In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `patch_frames` fold pixels and
+In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `fold_frames` fold pixels and
 frames into channels first, so that no layer works at full resolution unless it is asked to (patch 1). The way down may
 fold frames earlier than the way up gives them back (`unfold_frames`): where two frames share a cell a motion is heard
 soon, where each has its own a stroke is drawn once and not anew for each motion.
@@ -143,7 +143,7 @@ class UNet3D(nn.Module):
         self.p = p
         self.channels_out = p.out_dim or channels
         self.cells = resolution // p.patch
-        self.down_frames = frames_per_level(frames, [p.patch_frames, *p.fold_frames[1:]])
+        self.down_frames = frames_per_level(frames, p.fold_frames)
         self.unfolds = unfolds(p)
         self.up_frames = frames_per_level(frames, self.unfolds)
         self.grid_frames = self.down_frames[0]
@@ -155,7 +155,7 @@ class UNet3D(nn.Module):
         first = p.init_dim or p.dim
         dims = [first, *(p.dim * mult for mult in p.dim_mults)]
         self.stem = nn.Conv2d(
-            channels * p.patch_frames * p.patch**2, first, p.init_kernel_size, padding=p.init_kernel_size // 2
+            channels * p.fold_frames[0] * p.patch**2, first, p.init_kernel_size, padding=p.init_kernel_size // 2
         )
         self.stem_positions = Positions(first, self.grid_frames, self.cells) if p.positions else None
         self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
@@ -286,7 +286,7 @@ class UNet3D(nn.Module):
         )
 
     def _stem(self, x: Tensor, grid: Grid) -> Tensor:
-        pf, ph = self.p.patch_frames, self.p.patch
+        pf, ph = self.p.fold_frames[0], self.p.patch
         cells = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) h w (c pf ph pw)", pf=pf, ph=ph, pw=ph)
         x = self.stem(cells.permute(0, 3, 1, 2))  # channels_last, in one copy
         if self.stem_positions is not None:
@@ -301,7 +301,7 @@ class UNet3D(nn.Module):
 
 def unfolds(p: UnetParams) -> list[int]:
     """Per level, the frames that its way out gives back; the first are those of one cell of the answer."""
-    return list(p.unfold_frames) if p.unfold_frames is not None else [p.patch_frames, *p.fold_frames[1:]]
+    return list(p.unfold_frames or p.fold_frames)
 
 
 def frames_per_level(frames: int, folds: Sequence[int]) -> list[int]:
@@ -328,11 +328,11 @@ def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, te
             f"resolution {resolution} does not divide by {step} = unet.patch {p.patch} x 2^{levels - 1} for "
             f"{levels} levels (unet.dim_mults): change one of the three"
         )
-    fold = p.patch_frames * math.prod(p.fold_frames)
+    fold = math.prod(p.fold_frames)
     if frames % fold:
         raise ValueError(
-            f"{frames} frames do not divide by {fold} = unet.patch_frames {p.patch_frames} x unet.fold_frames "
-            f"{list(p.fold_frames)}: change one of them"
+            f"{frames} frames do not divide by {fold}, the product of unet.fold_frames {list(p.fold_frames)}: "
+            f"change one of them"
         )
     if p.dim % 2:
         raise ValueError(f"unet.dim={p.dim} is odd; the time embedding needs an even one")
