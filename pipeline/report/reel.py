@@ -17,7 +17,7 @@ from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.shards import Row
 from pipeline.render.clips import draw_line, write_mp4
 from pipeline.report.gather import ModelResult
-from pipeline.report.sections import KINDS
+from pipeline.report.samples import KINDS, first_samples
 
 SIDE = 256  # px of a clip, or the nearest whole multiple of its own side below
 GAP = 24
@@ -45,20 +45,12 @@ def _reel_fps(models: Sequence[ModelResult]) -> float:
 def reel_scenes(models: Sequence[ModelResult]) -> Iterator[list[np.ndarray]]:
     """The frames, uint8 (H, W, 3) of one size, of one prompt after the other."""
     for kind, name in KINDS.items():
-        firsts = [{row.attributes["index"]: row for row in _takes(model, kind, "model")} for model in models]
+        firsts = [first_samples(model, kind, "model") for model in models]
         shared = sorted(set.intersection(*(set(rows) for rows in firsts))) if firsts else []
-        real = {row.attributes["index"]: row for model in models for row in _takes(model, kind, "real")}
+        real = {index: row for model in models for index, row in first_samples(model, kind, "real").items()}
         for index in shared[:PROMPTS_PER_KIND]:
             drawn = [(model.label, rows[index]) for model, rows in zip(models, firsts, strict=True)]
             yield list(compose_scene([("real clip", real.get(index)), *drawn], name.lower()))
-
-
-def _takes(model: ModelResult, kind: str, role: str) -> list[Row]:
-    return [row for row in model.samples if (row.split, row.attributes["role"]) == (kind, role) and _is_first(row)]
-
-
-def _is_first(row: Row) -> bool:
-    return row.key.endswith("-0")
 
 
 def compose_scene(panels: Sequence[tuple[str, Row | None]], kind: str) -> Iterator[np.ndarray]:
