@@ -86,13 +86,12 @@ def train_toy_models(root: Path) -> Path:
     (root / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
-        for family, stage in (("unet", train), ("gan", train_gan)):
-            stage.main(
-                params_path=root / "params.yaml",
-                shards=root / "data/shards",
-                embeddings=root / "data/embeddings",
-                model=root / "models" / family,
-                plots=root / "plots" / family,
-                metrics=root / "metrics" / f"{family}.json",
-            )
+        inputs = {"params_path": root / "params.yaml", "shards": root / "data/shards"}
+        for family in ("unet", "gan"):
+            outs = {"model": root / "models" / family, "plots": root / "plots" / family}
+            outs["metrics"] = root / "metrics" / f"{family}.json"
+            if family == "unet":
+                train.main(**inputs, embeddings=root / "data/embeddings", **outs)
+            else:
+                train_gan.main(**inputs, **outs)
     return root / "models"

@@ -13,12 +13,12 @@ from pipeline.config.params import JudgeParams, MovingMnistParams, ShapesParams,
 from pipeline.data.gif import Clip
 from pipeline.data.shards import Row, load_rows, to_row, write_set, write_shard
 from pipeline.judge.build import digit_crops
-from pipeline.judge.digit_training import wear
+from pipeline.judge.digit_training import augment
 from pipeline.judge.features import FeatureNet, attribute_targets
 from pipeline.judge.judge import Judge, JudgeCard, load_judge, save_judge
-from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, vote
 from pipeline.judge.oracles.digits import cut_out, find_strokes, read_digits
-from pipeline.judge.oracles.shapes import score
+from pipeline.judge.oracles.score_reading import score_reading
 from pipeline.judge.retrieval import recall, recall_metrics, train_retrieval
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import DigitsSet, digits_set
@@ -185,22 +185,22 @@ def test_crops_are_centred_and_hold_one_digit_alone():
     assert sorted(set(labels.tolist())) == sorted(thing["digit"] for thing in row.attributes["objects"])
 
 
-def test_wear_spoils_a_share_and_repeats_by_its_seed():
+def test_augmentation_ruins_a_share_and_repeats_by_its_seed():
     images, labels = torch.rand(400, SIDE, SIDE), torch.zeros(400, dtype=torch.long)
-    worn, wanted = wear(images, labels, torch.Generator().manual_seed(0))
-    again, _ = wear(images, labels, torch.Generator().manual_seed(0))
-    assert torch.equal(worn, again)
+    augmented, wanted = augment(images, labels, torch.Generator().manual_seed(0))
+    again, _ = augment(images, labels, torch.Generator().manual_seed(0))
+    assert torch.equal(augmented, again)
     assert 0.03 < float((wanted == NO_DIGIT).float().mean()) < 0.15
-    assert float(worn.min()) >= 0.0
-    assert float(worn.max()) <= 1.0
+    assert float(augmented.min()) >= 0.0
+    assert float(augmented.max()) <= 1.0
 
 
 def test_digits_also_stay_as_crisp_as_they_are_drawn():
-    """A reader once took every crisp digit for a spoilt one, for only spoilt crops had stayed crisp."""
+    """A reader once took every crisp digit for a ruined one, for only ruined crops had stayed crisp."""
     made = digits()
     crops, labels = digit_crops(load_rows([made.row("train", index) for index in range(100)]))
-    worn, wanted = wear(torch.from_numpy(crops), torch.from_numpy(labels), torch.Generator().manual_seed(0))
-    brightest = worn.amax(dim=(1, 2))[wanted != NO_DIGIT]
+    augmented, wanted = augment(torch.from_numpy(crops), torch.from_numpy(labels), torch.Generator().manual_seed(0))
+    brightest = augmented.amax(dim=(1, 2))[wanted != NO_DIGIT]
     assert float((brightest > 0.99).float().mean()) > 0.3
 
 
@@ -208,11 +208,11 @@ def test_votes_count_by_how_sure_they_are_and_no_digit_needs_most_of_them():
     sure, torn = np.full(11, 0.02), np.full(11, 0.05)
     sure[3], sure[5] = 0.72, 0.10
     torn[5], torn[NO_DIGIT] = 0.25, 0.30
-    assert elect(np.stack([sure, torn, torn])) == 3
-    assert elect(np.stack([torn, torn])) == 5
-    spoilt = np.full(11, 0.04)
-    spoilt[NO_DIGIT] = 0.6
-    assert elect(spoilt[None]) == NO_DIGIT
+    assert vote(np.stack([sure, torn, torn])) == 3
+    assert vote(np.stack([torn, torn])) == 5
+    ruined = np.full(11, 0.04)
+    ruined[NO_DIGIT] = 0.6
+    assert vote(ruined[None]) == NO_DIGIT
 
 
 def test_two_digits_are_two_and_their_motions_are_read():
@@ -222,7 +222,7 @@ def test_two_digits_are_two_and_their_motions_are_read():
     in_play = made.description()["attributes"]
     for index in range(60):
         row = made.row("val", index)
-        result = score(read_digits(row.frames(), reader, torch.device("cpu")), row.attributes, in_play)
+        result = score_reading(read_digits(row.frames(), reader, torch.device("cpu")), row.attributes, in_play)
         assert result["count"], row.key
         assert result["motion"], row.key
 

@@ -16,7 +16,7 @@ from pipeline.evaluation.metrics import Marks
 from pipeline.evaluation.prompts import PromptSet, sample_prompts
 from pipeline.evaluation.scoring import Answers, in_words, mark_clips, read_clips
 from pipeline.judge.judge import Judge
-from pipeline.judge.oracles.shapes import Reading
+from pipeline.judge.oracles.reading import Reading
 from pipeline.model_io.model_card import ModelCard
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable

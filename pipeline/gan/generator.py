@@ -14,7 +14,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +23,6 @@ from torch import Tensor, nn
 from pipeline.config.params import TrainGanParams
 from pipeline.gan.text_encoder import TEXT_DIM, TextEncoder, Vocabulary
 from pipeline.model_io.model_card import ModelCard, read_section
-
-if TYPE_CHECKING:
-    from pipeline.text.captions import TextBatch
 
 STEM = 8  # px, height and width of the first grid
 NARROWEST = 16  # channels
@@ -122,20 +118,15 @@ class MotionPath(nn.Module):
 class VideoGenerator(nn.Module):
     """Noise and caption to a video (B, C, F, H, W) in [-1, 1]."""
 
-    def __init__(
-        self,
-        params: TrainGanParams,
-        vocabulary: Sequence[str],
-        encoder_width: int | None,
-    ) -> None:
+    def __init__(self, params: TrainGanParams, vocabulary: Sequence[str]) -> None:
         super().__init__()
         self.params = params
         self.vocabulary = Vocabulary(vocabulary)
-        self.reader = TextEncoder(params, len(self.vocabulary), encoder_width)  # so called in saved weights
+        self.reader = TextEncoder(params, len(self.vocabulary))  # so called in saved weights
         code_dim, k, c = params.code_dim, params.sprites, params.channels
         self.content = nn.Sequential(nn.Linear(TEXT_DIM + params.noise_dim, code_dim), nn.SiLU())
         self.motion = nn.Sequential(nn.Linear(TEXT_DIM + params.motion_dim, code_dim), nn.SiLU())
-        scene_dim = code_dim if params.background_told else params.noise_dim
+        scene_dim = code_dim if params.background_sees_text else params.noise_dim
         self.background = Canvas(scene_dim, max(params.base_dim // 2, 1), c, params.resolution)
         self.canvas = Canvas(code_dim, params.base_dim, k * (c + 1), params.resolution)
         self.path = MotionPath(code_dim, params.frames, code_dim // 2, k * (POSE + c))
@@ -150,7 +141,7 @@ class VideoGenerator(nn.Module):
         return torch.stack([torch.randn(width, generator=generator) for generator in generators])
 
     def layers(self, noise: Tensor, text: Tensor) -> Layers:
-        """The clip's layers. noise (B, noise_dim + motion_dim); text: word indices (B, L) or vectors (B, D)."""
+        """The clip's layers. noise (B, noise_dim + motion_dim); text: word indices (B, L)."""
         k = self.params.sprites
         text_features = F.layer_norm(self.reader(text).detach(), (TEXT_DIM,))
         content_noise, motion_noise = noise.split([self.params.noise_dim, self.params.motion_dim], dim=1)
@@ -160,7 +151,7 @@ class VideoGenerator(nn.Module):
         sprites = rearrange(self.canvas(content), "b (k c) h w -> b k c h w", k=k)
         opacity = torch.sigmoid(sprites[:, :, -1:])
         return Layers(
-            background=torch.tanh(self.background(content if self.params.background_told else content_noise)),
+            background=torch.tanh(self.background(content if self.params.background_sees_text else content_noise)),
             sprites=torch.cat([torch.tanh(sprites[:, :, :-1]) * opacity, opacity], dim=2),
             poses=path[..., :POSE] * path.new_tensor(POSE_GAINS),
             tints=path[..., POSE:] * TINT_GAIN,
@@ -169,17 +160,11 @@ class VideoGenerator(nn.Module):
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         return render(self.layers(noise, text))
 
-    def sample(self, text: TextBatch | None, captions: Sequence[str] | None, seeds: Sequence[int]) -> Tensor:
+    def sample(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """(B, C, F, H, W). One clip at a time: a sample depends on its seed and caption, never on its neighbours."""
         device = next(self.parameters()).device
-        if self.params.text == "words":
-            if captions is None:
-                raise ValueError("this model reads words (train_gan.text=words): give captions, not their vectors")
-            self.vocabulary.warn_of_unknown(captions)
-            inputs = [self.vocabulary.indices([caption]) for caption in captions]
-        else:
-            assert text is not None, "train_gan.text=encoder needs the captions' vectors"
-            inputs = list(text.pooled.split(1))
+        self.vocabulary.warn_of_unknown(captions)
+        inputs = [self.vocabulary.indices([caption]) for caption in captions]
         noises = [self.noise([torch.Generator().manual_seed(seed)]) for seed in seeds]
         clips = [self(z.to(device), one.to(device)) for z, one in zip(noises, inputs, strict=True)]
         return torch.cat(clips)
@@ -219,5 +204,4 @@ def _posed(sprite: Tensor, poses: Tensor) -> Tensor:
 
 def build_gan(card: ModelCard) -> VideoGenerator:
     """The untrained generator that a model card describes."""
-    params = read_section(TrainGanParams, card, "train_gan")
-    return VideoGenerator(params, card.vocabulary, card.text["width"] if card.text else None)
+    return VideoGenerator(read_section(TrainGanParams, card, "train_gan"), card.vocabulary)

@@ -85,10 +85,10 @@ class GanStep:
         b, _, f = batch.video.shape[:3]
         device = batch.video.device
         layers = self.generator.layers(self.generator.noise([rng] * b).to(device), batch.text)
-        fake = self._views(layers, random_frames(f, self.params.judged_frames, b, rng).to(device))
+        fake = self._views(layers, random_frames(f, self.params.discriminator_frames, b, rng).to(device))
 
         # The discriminators
-        index = random_frames(f, self.params.judged_frames, b, rng).to(device)
+        index = random_frames(f, self.params.discriminator_frames, b, rng).to(device)
         real = (take_frames(batch.video, index), self.discriminator.shrink(batch.video))
         shift = int(torch.randint(1, b, (1,), generator=rng))
         penalised = self.params.r1_weight > 0 and number % self.params.r1_every == 0

@@ -1,4 +1,4 @@
-"""Captions as vectors for the GAN: a trained word embedding (mean over the words) or the encoder's pooled vectors.
+"""Captions as vectors for the GAN: a word embedding that is trained with it.
 
 The vocabulary is the sorted words of the train captions and is saved with the model. A word outside it is `<unk>`: a
 zero vector that is never trained, so that an unknown word says nothing instead of something wrong.
@@ -55,7 +55,6 @@ class WordEmbedding(nn.Module):
 
     def __init__(self, words: int, width: int, window: int) -> None:
         super().__init__()
-        self.width = width
         self.table = nn.Parameter(torch.randn(words - 2, width))  # padding and <unk> stay zero: no row of theirs
         self.phrase = nn.Conv1d(width, width, window, padding="same") if window > 1 else None
 
@@ -69,41 +68,16 @@ class WordEmbedding(nn.Module):
         return phrases.masked_fill(~real, float("-inf")).amax(1)
 
 
-class PooledText(nn.Module):
-    """Pooled encoder vectors (B, width), standardised per dimension over the train captions."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("std", torch.ones(width))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        return (pooled - self.mean) / self.std
-
-    def set_statistics(self, pooled: Tensor) -> None:
-        """Take mean and standard deviation from the train captions' vectors (N, width)."""
-        self.mean.copy_(pooled.mean(0))
-        self.std.copy_(pooled.std(0).clamp(min=1e-4))
-
-
 class TextEncoder(nn.Module):
-    """A caption's word indices (B, L), or encoder vectors (B, D), to features (B, TEXT_DIM).
+    """A caption's word indices (B, L) to features (B, TEXT_DIM).
 
     It is trained with the discriminators, on real clips beside their captions, and not by the generator's loss.
     """
 
-    def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
+    def __init__(self, params: TrainGanParams, words: int) -> None:
         super().__init__()
-        self.source: WordEmbedding | PooledText
-        if encoder_width is None:
-            self.source = WordEmbedding(words, params.word_dim, params.word_window)
-        else:
-            self.source = PooledText(encoder_width)
-        self.mix = nn.Sequential(nn.LayerNorm(self.source.width), nn.Linear(self.source.width, TEXT_DIM), nn.SiLU())
+        self.source = WordEmbedding(words, params.word_dim, params.word_window)
+        self.mix = nn.Sequential(nn.LayerNorm(params.word_dim), nn.Linear(params.word_dim, TEXT_DIM), nn.SiLU())
 
     def forward(self, text: Tensor) -> Tensor:
         return self.mix(self.source(text))

@@ -1,4 +1,4 @@
-"""Make the judge of a set: train its networks on train clips, then measure everything on clips it never saw."""
+"""Building of the judge of a set: train its networks on train clips, then measure everything on clips it never saw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.data.shards import LoadedSplit, load_rows, read_rows, read_set
 from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.judge.judge import Judge, JudgeCard
-from pipeline.judge.ladder import CORRUPTIONS, climb, shares_right
+from pipeline.judge.ladder import CORRUPTIONS, run_ladder, shares_right
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import cut_out, find_strokes
 from pipeline.judge.retrieval import recall_metrics, train_retrieval
@@ -34,7 +34,7 @@ CROP_WITHIN = 0.06  # of the height, between a crop and the digit that it shows
 
 
 @dataclass(frozen=True)
-class Made:
+class JudgeBuild:
     """A judge, its corruption ladder (None for real video) and how many clips it was made from."""
 
     judge: Judge
@@ -43,7 +43,7 @@ class Made:
     val_clips: int
 
 
-def make_judge(shards: Path, params: JudgeParams, device: torch.device) -> Made:
+def build_judge(shards: Path, params: JudgeParams, device: torch.device) -> JudgeBuild:
     """The judge of the set in `shards`."""
     description = read_set(shards)
     generated = description["set"] in CORRUPTIONS
@@ -51,11 +51,11 @@ def make_judge(shards: Path, params: JudgeParams, device: torch.device) -> Made:
     val = _load(shards, "val" if generated else "validate", MEMORY_BYTES // 4, VAL_CLIPS)
     log.info("judge: %d train and %d val clips of %s", len(train), len(val), description["set"])
     if not generated:
-        return Made(_judge_of_real_video(description, train, val, params, device), None, len(train), len(val))
+        return JudgeBuild(_judge_of_real_video(description, train, val, params, device), None, len(train), len(val))
     judge = _judge_of_generated(description, train, val, params, device)
     few = slice(0, LADDER_CLIPS)
-    ladder = climb(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
-    return Made(judge, ladder, len(train), len(val))
+    ladder = run_ladder(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
+    return JudgeBuild(judge, ladder, len(train), len(val))
 
 
 def _judge_of_generated(

@@ -20,7 +20,9 @@ from torch import Tensor
 from pipeline.judge.features import FeatureNet, embed
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import read_digits
-from pipeline.judge.oracles.shapes import Reading, read_shapes, score
+from pipeline.judge.oracles.reading import Reading
+from pipeline.judge.oracles.score_reading import Scores, score_reading
+from pipeline.judge.oracles.shapes import read_shapes
 from pipeline.judge.retrieval import Retrieval, TextHalf
 from pipeline.runtime.process import write_json
 
@@ -31,7 +33,7 @@ LADDER_FILE = "ladder.json"
 
 @dataclass(frozen=True)
 class JudgeCard:
-    """What a judge was made for."""
+    """The set a judge was made for, its measures and how well it does."""
 
     dataset: str
     resolution: int  # px of the clips it was trained on
@@ -75,15 +77,19 @@ class Judge:
             raise ValueError(f"no oracle reads clips of {self.card.dataset}; only shapes and moving_mnist have one")
         return read_digits(frames, self.digit_reader, self.device)
 
-    def score(self, frames: np.ndarray, attributes: Mapping[str, Any]) -> dict[str, bool | float]:
-        """`oracles.score` of one clip against the true attributes of its caption."""
-        return score(self.read(frames), attributes, self.card.in_play, resolution=self.card.resolution)
+    def score_reading(self, reading: Reading, attributes: Mapping[str, Any]) -> Scores:
+        """A reading against the true attributes of a caption."""
+        return score_reading(reading, attributes, self.card.in_play, resolution=self.card.resolution)
+
+    def score(self, frames: np.ndarray, attributes: Mapping[str, Any]) -> Scores:
+        """One clip, read and scored."""
+        return self.score_reading(self.read(frames), attributes)
 
     def score_many(
         self,
         clips: np.ndarray,  # uint8 (N, F, H, W, 3)
         attributes: Sequence[Mapping[str, Any]],
-    ) -> list[dict[str, bool | float]]:
+    ) -> list[Scores]:
         """One `score` per clip."""
         return [self.score(frames, truth) for frames, truth in zip(clips, attributes, strict=True)]
 

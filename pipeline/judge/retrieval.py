@@ -69,16 +69,16 @@ class Retrieval:
 def train_retrieval(
     frames: np.ndarray,  # uint8 (N, F, H, W, 3)
     captions: Sequence[Sequence[str]],  # of each clip, at least one
-    judge: JudgeParams,
+    params: JudgeParams,
     device: torch.device,
 ) -> Retrieval:
     """Train both halves; each visit of a clip takes one of its captions, by the seed."""
     vocabulary = vocabulary_of([caption for offered in captions for caption in offered])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(judge.seed)
-        net = FeatureNet(judge.width, judge.feature_dim).to(device)
-        half = TextHalf(vocabulary, judge.feature_dim).to(device)
-    rng = np.random.default_rng(judge.seed)
+        torch.manual_seed(params.seed)
+        net = FeatureNet(params.width, params.feature_dim).to(device)
+        half = TextHalf(vocabulary, params.feature_dim).to(device)
+    rng = np.random.default_rng(params.seed)
 
     def loss(index: Tensor) -> Tensor:
         chosen = [captions[i][int(rng.integers(len(captions[i])))] for i in index.tolist()]
@@ -86,7 +86,7 @@ def train_retrieval(
         own = torch.arange(len(index), device=device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2.0
 
-    fit([net, half], loss, len(frames), judge, desc="dual encoder")
+    fit([net, half], loss, len(frames), params, desc="dual encoder")
     return Retrieval(net, half, device)
 
 

@@ -104,7 +104,7 @@ class VideoModel:
         text = self.encode(captions) if text is None else text
         with torch.inference_mode():
             if self.card.family == "gan":
-                video = self.network.sample(text, list(captions), list(seeds))  # type: ignore[operator]
+                video = self.network.sample(list(captions), list(seeds))  # type: ignore[operator]
             else:
                 against = None if negative is None else self.encode(negative)
                 video = self._diffuse(text, seeds, sampling or self.sampling, against, callback)
