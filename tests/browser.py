@@ -27,7 +27,7 @@ os.execv(sys.argv[3], sys.argv[3:])"""
 
 
 class Page:
-    """A tab. `events` holds what the browser reported: console messages, exceptions, requests."""
+    """A tab. `events` holds what the browser reported since the last `open`: console messages, exceptions, requests."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from, self._count, self._session = to_browser, from_browser, 0, ""
@@ -62,6 +62,7 @@ class Page:
 
     def open(self, path: Path, *, width: int, height: int = 844, touch: bool = False) -> None:
         """Load a file in a viewport of (width, height) px, and wait for all of it."""
+        self.events.clear()
         mobile = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
         self.send("Emulation.setDeviceMetricsOverride", **mobile)
         self.send("Emulation.setTouchEmulationEnabled", enabled=touch)

@@ -112,8 +112,8 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
         name=model,
         metrics=metrics,
         samples=_samples(files.read(f"evaluations/{model}/samples.parquet")),
-        tables=_tables(files, f"plots/evaluate/{model}"),
-        history=_tables(files, f"plots/{TRAIN_STAGE[model]}"),
+        tables=read_tables(files, f"plots/evaluate/{model}"),
+        history=read_tables(files, f"plots/{TRAIN_STAGE[model]}"),
     )
 
 
@@ -135,7 +135,7 @@ def _stage_metrics(files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
             yield stage, metrics
 
 
-def _tables(files: Files, folder: str) -> dict[str, pd.DataFrame]:
+def read_tables(files: Files, folder: str) -> dict[str, pd.DataFrame]:
     """Tables by name; words like "none" stay words, an empty cell was not measured."""
     tables = {}
     for name in files.names(folder):

@@ -19,6 +19,7 @@ KIND_ABOUT = {
 }
 
 MOST_THINGS = 3  # described one by one
+ORDER = ("size", "colour", "shape", "digit", "motion", "speed")  # as a sentence names them
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _in_words(reading: Mapping[str, str]) -> str:
     things = max((value.count(" and ") + 1 for value in reading.values()), default=0)
     if things > MOST_THINGS:
         return f"{things} things"
-    return "nothing clear" if "nothing" in reading else ", ".join(reading.values())
+    named = sorted(reading, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    return "nothing clear" if "nothing" in reading else ", ".join(reading[name] for name in named)
 
 
 def playing(row: Row, label: str = "Real clip") -> PlayingClip:
