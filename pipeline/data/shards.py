@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +92,7 @@ def shard_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def read_shard(path: Path) -> Iterator[Row]:
+def read_shard(path: Path | IO[bytes]) -> Iterator[Row]:
     """The clips of one file, in order."""
     for batch in pq.ParquetFile(path).iter_batches(batch_size=100):
         for record in batch.to_pylist():

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.frames import enlarge, frames_evenly, to_rgb
 from pipeline.data.gif import encode_gif
+from pipeline.render.formats import FORMATS
 
-FORMATS = ("gif", "mp4", "png", "npy")
 MP4_SIDE = 256  # px; smaller clips are enlarged by whole factors, so that chroma subsampling spares their edges
 GREY = 216  # between the frames of a contact sheet
 FONT_PX, LINE_PX = 12, 15
