@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipeline.config.params import load_params
 from pipeline.report import gather, page, pictures
 from pipeline.report.files import FolderFiles
 from tests.browser import BROWSER, Page, browser_page
-from tests.report_toys import sample_rows, write_run
+from tests.report_toys import toy_samples, write_run
 from tests.test_report import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")]
@@ -44,10 +45,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(root, ROOT / "params.yaml")
     files = FolderFiles(root)
     run = gather.gather_run(files, "this run")
-    many = sample_rows("unet", prompts=6)
-    many[0] = many[0].__class__(**{**many[0].__dict__, "captions": ("w" * 300,)})
-    models = [model.__class__(**{**model.__dict__, "samples": tuple(many)}) for model in run.models]
-    run = run.__class__(**{**run.__dict__, "models": tuple(models)})
+    many = toy_samples("unet", prompts=6)
+    many[:3] = [replace(sample, caption="w" * 300) for sample in many[:3]]
+    run = replace(run, models=tuple(replace(model, samples=tuple(many)) for model in run.models))
     sheets = list(pictures.contact_sheets(root / "data/shards", run))
     page.write_page(root / "index.html", [run], load_params(root / "params.yaml").report, sheets)
     return root / "index.html"

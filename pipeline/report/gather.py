@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import yaml
 
 from pipeline.config.params import DATASETS
-from pipeline.data.shards import Row
+from pipeline.data.samples import Sample, read_samples
 from pipeline.report.files import Files
 
 MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}  # as shown, in the order of the columns
@@ -39,7 +38,7 @@ class ModelResult:
     label: str
     name: str  # unet | gan
     metrics: dict[str, Any]
-    samples: tuple[Row, ...]
+    samples: tuple[Sample, ...]
     tables: dict[str, pd.DataFrame]  # plots/evaluate/<model>/*.csv by name
     history: dict[str, pd.DataFrame]  # plots/<train stage>/*.csv by name
 
@@ -107,22 +106,14 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
     metrics = _json(files, f"metrics/evaluate/{model}.json")
     if not metrics:
         return None
+    data = files.read(f"evaluations/{model}/samples.parquet")
     return ModelResult(
         label=prefix + MODEL_NAMES[model],
         name=model,
         metrics=metrics,
-        samples=_samples(files.read(f"evaluations/{model}/samples.parquet")),
+        samples=tuple(read_samples(io.BytesIO(data))) if data is not None else (),
         tables=read_tables(files, f"plots/evaluate/{model}"),
         history=read_tables(files, f"plots/{TRAIN_STAGE[model]}"),
-    )
-
-
-def _samples(data: bytes | None) -> tuple[Row, ...]:
-    if data is None:
-        return ()
-    return tuple(
-        Row(**{**record, "captions": tuple(record["captions"]), "attributes": json.loads(record["attributes"])})
-        for record in pq.read_table(io.BytesIO(data)).to_pylist()
     )
 
 

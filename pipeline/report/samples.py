@@ -6,15 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config.params import ReportParams
-from pipeline.data.shards import Row
+from pipeline.data.samples import Role, Sample
 from pipeline.report.gather import ModelResult
 from pipeline.report.pictures import Strip, film_strip
 
-KINDS = {"seen": "Seen", "held_out": "Held out", "reworded": "Reworded", "trained": "Trained on"}
+KINDS = {
+    "seen": "Seen",
+    "held_out": "Held out",
+    "reworded": "Reworded",
+    "unsaid": "Unsaid",
+    "trained": "Trained on",
+}
 KIND_ABOUT = {
     "seen": "combinations that occur in training, on new clips",
     "held_out": "combinations that never occur in training",
     "reworded": "sentences of a form that never occurs in training",
+    "unsaid": "captions that leave attributes out, which may then be any",
     "trained": "captions of training clips: what is remembered of them",
 }
 
@@ -79,20 +86,17 @@ def sample_kinds(models: Sequence[ModelResult], report: ReportParams) -> list[Ki
     """Prompts by kind; each with its real clip and every model's samples."""
     kinds = []
     for kind, name in KINDS.items():
-        indices = sorted({row.attributes["index"] for model in models for row in _showcase(model, kind)})
-        prompts = [_prompt(models, kind, index, report.seeds) for index in indices[: report.prompts]]
+        shown = [[each for each in model.samples if each.kind == kind and each.role != "failure"] for model in models]
+        indices = sorted({sample.index for samples in shown for sample in samples})
+        prompts = [_prompt(models, shown, index, report.seeds) for index in indices[: report.prompts]]
         if prompts:
             kinds.append(Kind(kind, name, KIND_ABOUT[kind], name.lower(), prompts))
     return kinds
 
 
-def first_samples(model: ModelResult, kind: str, role: str) -> dict[int, Row]:
+def first_samples(model: ModelResult, kind: str, role: Role) -> dict[int, Sample]:
     """The first sample (or the real clip) of each prompt of a kind, by the prompt's number."""
-    return {
-        row.attributes["index"]: row
-        for row in model.samples
-        if (row.split, row.attributes["role"]) == (kind, role) and row.key.endswith("-0")
-    }
+    return {each.index: each for each in model.samples if (each.kind, each.role, each.take) == (kind, role, 0)}
 
 
 def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
@@ -100,11 +104,12 @@ def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
     for model in models:
         clips, counted = [], []
         for kind, name in KINDS.items():
-            rows = [row for row in model.samples if (row.split, row.attributes["role"]) == (kind, "failure")]
-            clips += [playing(row, model.label) for row in rows[:limit]]
+            failed = [each for each in model.samples if (each.kind, each.role) == (kind, "failure")]
+            clips += [playing(sample, model.label) for sample in failed[:limit]]
             if f"{kind}.failures" in model.metrics:
-                failed, total = (model.metrics[f"{kind}.{key}"] for key in ("failures", "clips"))
-                counted.append(f"{failed} of {total} {name.lower()}")
+                counted.append(
+                    f"{model.metrics[f'{kind}.failures']} of {model.metrics[f'{kind}.clips']} {name.lower()}"
+                )
         if clips:
             yield Gallery(model.label, "failed: " + ", ".join(counted), clips)
 
@@ -117,20 +122,16 @@ def longest(kinds: Sequence[Kind]) -> int:
     return max((clip.strip.frames for clip in clips), default=1)
 
 
-def _showcase(model: ModelResult, kind: str) -> list[Row]:
-    return [row for row in model.samples if row.attributes["kind"] == kind and row.attributes["role"] != "failure"]
-
-
-def _prompt(models: Sequence[ModelResult], kind: str, index: int, seeds: int) -> Prompt:
-    columns, real, caption = [], None, ""
-    for colour, model in enumerate(models):
-        rows = [row for row in _showcase(model, kind) if row.attributes["index"] == index]
-        real = real or next((playing(row) for row in rows if row.attributes["role"] == "real"), None)
-        caption = caption or next((row.captions[0] for row in rows), "")
-        clips = [playing(row, model.label) for row in rows if row.attributes["role"] == "model"][:seeds]
+def _prompt(models: Sequence[ModelResult], shown: Sequence[Sequence[Sample]], index: int, seeds: int) -> Prompt:
+    of_prompt = [[sample for sample in samples if sample.index == index] for samples in shown]
+    real = next((sample for samples in of_prompt for sample in samples if sample.role == "real"), None)
+    columns = []
+    for colour, (model, samples) in enumerate(zip(models, of_prompt, strict=True)):
+        clips = [playing(sample, model.label) for sample in samples if sample.role == "model"][:seeds]
         columns.append(Column(model.label, colour, clips))
+    caption = next(sample.caption for samples in of_prompt for sample in samples)
     failures = sum(clip.right is False for column in columns for clip in column.clips)
-    return Prompt(caption, real, columns, failures)
+    return Prompt(caption, playing(real) if real else None, columns, failures)
 
 
 def _in_words(reading: Mapping[str, str]) -> str:
@@ -142,19 +143,18 @@ def _in_words(reading: Mapping[str, str]) -> str:
     return "nothing clear" if "nothing" in reading else ", ".join(reading[name] for name in named)
 
 
-def playing(row: Row, label: str = "Real clip") -> PlayingClip:
+def playing(sample: Sample, label: str = "Real clip") -> PlayingClip:
     """A stored sample as the page plays it."""
-    facts = row.attributes
-    real = facts["role"] == "real"
-    wrong = ", ".join(key.replace("_", " ") for key in facts.get("wrong", ()))
-    verdict = {True: ", right", False: f", wrong: {wrong}", None: ""}[facts.get("right")]
+    real, scores = sample.role == "real", sample.scores
+    wrong = ", ".join(name.replace("_", " ") for name in scores.wrong) if scores else ""
+    verdict = "" if scores is None else ", right" if scores.right else f", wrong: {wrong}"
     return PlayingClip(
-        strip=film_strip(row.frames(), row.fps),
-        alt=f"{label}: {row.captions[0]}{verdict}",
-        caption=row.captions[0],
-        kind=row.split,
-        right=None if real else facts.get("right"),
+        strip=film_strip(sample.frames(), sample.fps),
+        alt=f"{label}: {sample.caption}{verdict}",
+        caption=sample.caption,
+        kind=sample.kind,
+        right=scores.right if scores and not real else None,
         wrong=wrong,
-        reading=_in_words(facts.get("reading", {})),
-        note="" if real else f"seed {facts['seed']}",
+        reading=_in_words(scores.reading) if scores else "",
+        note="" if real else f"seed {sample.seed}",
     )
