@@ -34,7 +34,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/.product
 	@echo "error: no .git here; DVC needs one: git init && git add -A && git commit -m start" >&2; exit 1
 
 repro: .git/HEAD $(VENV)/.product  ## run the whole graph on params.yaml; PRESET=gpu applies presets/gpu.yaml first
-	@python -c 'from pipeline.config.params import load_params; from pipeline.runtime.process import run_stage; run_stage(load_params)'
+	@python -c 'from pipeline.config.params import load_params; from pipeline.runtime.stage import run_stage; run_stage(load_params)'
 	$(if $(PRESET),@python -m pipeline.preset apply $(PRESET))
 	dvc repro
 	@python -m pipeline.summary

@@ -5,6 +5,10 @@ A test asks that the committed table is the one that the committed metrics give.
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import json
 import re
 from collections import Counter
@@ -18,7 +22,7 @@ from pipeline.data.frames import enlarge
 from pipeline.data.samples import Sample, read_samples
 from pipeline.render.clips import contact_sheet, write_image
 from pipeline.runtime.code import ROOT
-from pipeline.runtime.process import run_stage
+from pipeline.runtime.stage import run_stage
 
 KINDS = ("seen", "held_out", "reworded")
 TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
@@ -10,7 +14,8 @@ from pipeline.config.params import load_params
 from pipeline.judge.build import build_judge
 from pipeline.judge.judge import save_judge
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.files import write_json
+from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import fingerprint, run_stage, write_json
+from pipeline.runtime.files import write_json
+from pipeline.runtime.scratch import fingerprint
+from pipeline.runtime.stage import run_stage
 from pipeline.synthetic.build import publish_set
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import digits_set

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
@@ -12,7 +16,8 @@ from pipeline.report.gather import gather_run
 from pipeline.report.page import write_page
 from pipeline.report.pictures import contact_sheets
 from pipeline.report.reel import write_reel
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.files import write_json
+from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
 

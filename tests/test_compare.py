@@ -15,10 +15,11 @@ from ruamel.yaml import YAML
 from pipeline.compare import compare
 from pipeline.compare import main as compare_main
 from pipeline.config.params import load_params
+from pipeline.data.samples import write_samples
 from pipeline.report import gather, page
 from pipeline.report.files import FolderFiles
 from pipeline.report.stale import stale_reasons
-from tests.report_toys import write_run
+from tests.report_toys import toy_samples, write_run
 
 ROOT = Path(__file__).parents[1]
 STAGES = """
@@ -114,7 +115,8 @@ def test_an_experiment_that_only_trained_says_whose_clips_it_shows(
 ) -> None:
     for part in ("metrics", "plots"):
         shutil.copytree(run_root / part, tmp_path / part)
-    shutil.copytree(run_root / "evaluations", tmp_path / "kept")
+    for model in ("unet", "gan"):
+        write_samples(tmp_path / f"kept/{model}/samples.parquet", toy_samples(model, prompts=1, takes=1))
     shutil.copy(run_root / "params.yaml", tmp_path)
     (tmp_path / "models/gan").mkdir(parents=True)
     (tmp_path / "models/gan/weights").write_text("0")
@@ -139,7 +141,7 @@ def test_an_experiment_that_only_trained_says_whose_clips_it_shows(
     assert f"<b>trial · U-Net</b>: {reason}" in text
     assert "<code>train.lr</code>" in text
     comparison = compare(tmp_path, "HEAD", "workspace", tmp_path / "out")
-    assert [len(model.samples) for run in comparison.runs for model in run.models] == [30, 30, 30, 30]
+    assert [len(model.samples) for run in comparison.runs for model in run.models] == [9, 9, 9, 9]
     assert list(comparison.stale) == ["workspace · U-Net"]
     with pytest.raises(ValueError, match="'nowhere' is no commit, branch, tag or experiment here"):
         compare(tmp_path, "nowhere", "workspace", tmp_path / "out")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.params import load_params
-from pipeline.report import accuracy, gather, overview, page, pictures, provenance
+from pipeline.report import accuracy, gather, overview, page, pictures, provenance, reel
 from pipeline.report.files import FolderFiles
 from stages.report import main
 from tests.report_toys import moving_square, write_json, write_run
@@ -131,15 +131,16 @@ def test_a_ratio_over_a_floor_of_nothing_says_why(run_root: Path, tmp_path: Path
 
 
 def test_repeats_across_splits_stand_beside_every_figure_of_validation_clips(run_root: Path, tmp_path: Path) -> None:
-    root = changed(run_root, tmp_path, "data/shards/shapes/set.json", repeats={"exact": 3, "near": 14})
-    note = "3 clips stand in two splits and 14 nearly do"
+    counted = {"repeats": {"validate": {"exact": 3, "near": 14}, "test": {"exact": 0, "near": 0}}}
+    root = changed(run_root, tmp_path, "data/shards/shapes/set.json", **counted, counts={"train": 90, "validate": 40})
+    note = "Of 40 validation clips 3 repeat a training clip and 14 nearly do"
     parts = re.split(r'<section[^>]* id="(\w+)"', page_of(root))
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert [name for name, words in sections.items() if note in words] == [
         *("overview", "accuracy", "distances", "training")
     ]
-    clean = changed(run_root, tmp_path, "data/shards/shapes/set.json", repeats={"exact": 0, "near": 0})
-    assert "two splits" not in page_of(clean)
+    clean = changed(run_root, tmp_path, "data/shards/shapes/set.json", repeats={"validate": {"exact": 0, "near": 0}})
+    assert "validation clips 0" not in page_of(clean)
 
 
 def retrieval(clips: int, **more: float) -> dict[str, Any]:
@@ -215,7 +216,8 @@ def test_real_video_needs_no_attributes(run_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_stage_leaves_a_page_and_a_reel(run_root: Path, tmp_path: Path) -> None:
+def test_the_stage_leaves_a_page_and_a_reel(run_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reel, "PROMPTS_PER_KIND", 1)
     out, metrics = tmp_path / "reports", tmp_path / "report.json"
     main(params_path=run_root / "params.yaml", root=run_root, reports=out, metrics=metrics)
     assert (out / "index.html").stat().st_size == json.loads(metrics.read_text())["page_bytes"]

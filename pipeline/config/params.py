@@ -72,6 +72,7 @@ class TranscodeParams(Section):
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
     split: Literal["official", "1k-A"]
+    group: str | None
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pipeline.data.frames import enlarge
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.render.clips import write_clip
+from pipeline.runtime.files import write_csv
 
 GIFS_PER_KIND = 8
 GIF_SCALE = 3
@@ -19,14 +18,8 @@ GIF_SCALE = 3
 def write_plots(folder: Path, result: Evaluation) -> None:
     """accuracy.csv, guidance.csv, steps.csv, loss_by_noise.csv where measured, and samples/*.gif."""
     for name, rows in result.tables.items():
-        write_table(folder / f"{name}.csv", rows)
+        write_csv(folder / f"{name}.csv", pd.DataFrame(rows))
     write_gifs(folder / "samples", result)
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys as CSV, floats to six significant digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(list(rows)).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def write_gifs(folder: Path, result: Evaluation) -> None:

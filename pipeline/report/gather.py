@@ -65,12 +65,15 @@ class Run:
         return str(self.params.get("dataset", ""))
 
     @property
-    def repeats(self) -> dict[str, int] | None:
-        """Clips of the dataset that stand in two splits, `exact` and `near`; None where nobody counted."""
-        counted = self.sets.get(self.dataset, {}).get("repeats")
-        if counted is None and self.dataset == "msrvtt":
-            counted = self.stages.get("transcode", {}).get("repeats")
-        return counted
+    def repeats(self) -> dict[str, int]:
+        """Validation clips of the dataset that repeat a clip of another split: `exact`, `near`; empty: not counted."""
+        return self.sets.get(self.dataset, {}).get("repeats", {}).get("validate", {})
+
+    @property
+    def validation_clips(self) -> int:
+        """Clips of the dataset's validation split."""
+        counts = self.sets.get(self.dataset, {}).get("counts", {})
+        return int(counts.get("validate", counts.get("val", 0)))
 
     def set_title(self, name: str) -> str:
         """A set's name as people say it."""

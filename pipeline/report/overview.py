@@ -108,11 +108,10 @@ def repeats_note(runs: Sequence[Run]) -> str:
     """A sentence where validation clips repeat training clips: each figure measured on them is flattered."""
     sentences = []
     for run in runs:
-        counted = run.repeats
-        if counted is not None and any(counted.values()):
-            prefix = f"{run.name}: " if len(runs) > 1 else ""
+        if any(run.repeats.values()):
+            prefix = f"{run.name}: of" if len(runs) > 1 else "Of"
             sentences.append(
-                f"{prefix}{counted['exact']:,} clips stand in two splits and {counted['near']:,} nearly do: "
-                "what is measured on validation clips is flattered by them."
+                f"{prefix} {run.validation_clips:,} validation clips {run.repeats['exact']:,} repeat a training clip "
+                f"and {run.repeats['near']:,} nearly do: what is measured on them is flattered."
             )
     return " ".join(sentences)

@@ -23,6 +23,7 @@ from pipeline.report.overview import headline, overview_chart, repeats_note, sta
 from pipeline.report.pictures import Sheet
 from pipeline.report.provenance import changes, stage_lines
 from pipeline.report.samples import galleries, longest, sample_kinds
+from pipeline.runtime.files import write_text
 
 HERE = Path(__file__).parent
 
@@ -36,9 +37,8 @@ def write_page(
     stale: Mapping[str, Sequence[str]] | None = None,  # by a model's label: why its results are not of this revision
 ) -> None:
     """Write the page of one run, or of two beside each other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     page = environment().get_template("page.html").render(_context(runs, report, sheets, stale or {}))
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def environment() -> Environment:

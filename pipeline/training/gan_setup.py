@@ -19,7 +19,7 @@ from pipeline.model_io.clip_dataset import (
     validation_split,
 )
 from pipeline.model_io.model_card import ModelCard, save_model
-from pipeline.runtime.process import whole_folder, write_json
+from pipeline.runtime.files import whole_folder, write_json
 from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
 from pipeline.training.gan_loop import GanResult, write_losses

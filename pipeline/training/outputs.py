@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pipeline.config.params import TrainParams
 from pipeline.model_io.model_card import ModelCard, save_model
-from pipeline.runtime.process import whole_folder, write_json
+from pipeline.runtime.files import whole_folder, write_json
 from pipeline.text.captions import EncoderInfo
 from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
