@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.files import whole_folder, write_json
+from pipeline.runtime.files import whole_folder
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 from pipeline.sources import local, msrvtt, sample
 
@@ -37,7 +38,7 @@ def main(
         "left_out": len(manifest.left_out),
         "bytes": sum(int(facts["bytes"]) for facts in manifest.files.values()),
     }
-    write_json(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
+    write_metrics(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
     log.info("%s from %s: %d clips, %d with captions", raw, manifest.source, manifest.clips, manifest.captioned_clips)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.config.params import DATASETS, load_params
 from pipeline.data.shards import read_captions
-from pipeline.runtime.files import write_json
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint, open_scratch
 from pipeline.runtime.stage import run_stage
 from pipeline.text.captions import load_encoder
@@ -46,7 +46,7 @@ def main(
             chosen, encoder, out=out, scratch=scratch, dtype=params.dtype, batch_size=params.batch_size
         )
     write_rejected(embeddings / f"{dataset}.rejected.csv", chosen.rejected)
-    write_json(metrics / f"{dataset}.json", asdict(report) | {"encoder": asdict(encoder.info)})
+    write_metrics(metrics / f"{dataset}.json", asdict(report) | {"encoder": asdict(encoder.info)})
     log.info(
         "%s: %d vectors of %d captions, %.1f MB, rejected %s in %.1f s",
         out, report.embedded, report.captions, out.stat().st_size / 1e6, report.rejected or "none", report.seconds,

@@ -16,7 +16,7 @@ from pipeline.report.gather import gather_run
 from pipeline.report.page import write_page
 from pipeline.report.pictures import contact_sheets
 from pipeline.report.reel import write_reel
-from pipeline.runtime.files import write_json
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
@@ -37,7 +37,9 @@ def main(
     write_page(page, [run], params.report, sheets)
     has_reel = write_reel(reports / "reel.mp4", run.models)
     counts = {"models": len(run.models), "samples": sum(len(model.samples) for model in run.models)}
-    write_json(metrics, {**counts, "page_bytes": page.stat().st_size, "seconds": round(time.monotonic() - started, 1)})
+    write_metrics(
+        metrics, {**counts, "page_bytes": page.stat().st_size, "seconds": round(time.monotonic() - started, 1)}
+    )
     log.info("%s: %d models, %d sets%s", page, len(run.models), len(sheets), "; reel.mp4" if has_reel else "")
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.files import write_json
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint
 from pipeline.runtime.stage import run_stage
 from pipeline.synthetic.build import publish_set
@@ -26,7 +26,7 @@ def main(
     started = time.monotonic()
     params = load_params(params_path).shapes
     facts = publish_set(shapes_set(params), params, fingerprint("shapes", params), shards)
-    write_json(metrics, {**facts, "seconds": round(time.monotonic() - started, 1)})
+    write_metrics(metrics, {**facts, "seconds": round(time.monotonic() - started, 1)})
 
 
 if __name__ == "__main__":

@@ -113,6 +113,8 @@ def test_two_runs_stand_side_by_side(run_root: Path, tmp_path: Path) -> None:
 def test_an_experiment_that_only_trained_says_whose_clips_it_shows(
     run_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    repository, tmp_path = tmp_path, tmp_path / "of" / "a larger repository"
+    tmp_path.mkdir(parents=True)
     for part in ("metrics", "plots"):
         shutil.copytree(run_root / part, tmp_path / part)
     for model in ("unet", "gan"):
@@ -123,9 +125,9 @@ def test_an_experiment_that_only_trained_says_whose_clips_it_shows(
     (tmp_path / "dvc.yaml").write_text(STAGES)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
     dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*git, "init", "-q"], cwd=repository, check=True)
     for command in (
-        [*git, "init", "-q"],
-        [*dvc, "init", "-q"],
+        [*dvc, "init", "-q", "--subdir"],
         [*dvc, "repro", "-q"],
         [*git, "add", "-A"],
         [*git, "commit", "-q", "-m", "x"],

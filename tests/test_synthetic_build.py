@@ -50,7 +50,7 @@ def test_clip_17_is_the_same_whatever_the_count(split: str) -> None:
 
 def test_another_seed_is_another_set() -> None:
     one, other = shapes_set(shapes_params()), shapes_set(shapes_params(seed=1))
-    assert one.parting != other.parting
+    assert one.combinations != other.combinations
     assert one.row("train", 3).gif != other.row("train", 3).gif
 
 

@@ -24,8 +24,7 @@ from pipeline.runtime.executors import worker_count
 from pipeline.runtime.files import move_folder
 from pipeline.runtime.scratch import open_scratch
 from pipeline.runtime.start import die_with_parent
-from pipeline.synthetic.held_out import Parting
-from pipeline.synthetic.plan import SPLITS
+from pipeline.synthetic.combinations import SPLITS, CombinationSplit
 
 log = logging.getLogger("t2v")
 
@@ -39,7 +38,7 @@ class GeneratedSet(Protocol):
     def name(self) -> str: ...
 
     @property
-    def parting(self) -> Parting: ...
+    def combinations(self) -> CombinationSplit: ...
 
     def row(self, split: str, index: int) -> Row: ...
 
@@ -65,8 +64,8 @@ def publish_set(generated: GeneratedSet, params: SyntheticParams, fingerprint: s
     with open_scratch(generated.name, fingerprint) as scratch:
         build_set(generated, counts, params.clips_per_shard, scratch, folder)
     log.info("drew %d clips of %s into %s", sum(counts.values()), generated.name, folder)
-    parting = generated.parting
-    combinations = {"seen": len(parting.seen), "held_out": len(parting.held_out)}
+    split = generated.combinations
+    combinations = {"seen": len(split.seen), "held_out": len(split.held_out)}
     return {"clips": counts, "combinations": combinations, "seed": params.seed}
 
 
