@@ -227,7 +227,6 @@ def snapshot_model(params: Params, table: CaptionTable, saved: dict[str, Any], d
         params=sections,
         steps=saved["step"],
         seed=params.train.seed,
-        git_revision=None,
         clips_seen=saved["step"] * params.train.batch_size,
     )
     network = build_network(card)
