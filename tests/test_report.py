@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from pipeline.config.params import load_params
 from pipeline.report import accuracy, gather, overview, page, pictures, provenance, reel
@@ -125,7 +126,7 @@ def test_clip_counts_stand_beside_distances_and_curves(text: str) -> None:
 def test_a_ratio_over_a_floor_of_nothing_says_why(run_root: Path, tmp_path: Path) -> None:
     nothing = {"frechet.floor": 0.0, "frechet.ratio": None}
     shown = page_of(changed(run_root, tmp_path, "metrics/evaluate/gan.json", **nothing))
-    why = "its floor is 0, for each validation clip is a training clip too"
+    why = "its floor is 0: validation clips repeat training clips"
     assert f"<small>{why}</small>" in shown
     assert f"GAN: frechet ratio has no value: {why}." in shown
 
@@ -192,6 +193,28 @@ def test_a_run_without_evaluation_says_what_to_run(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("dataset: shapes\n")
     with pytest.raises(ValueError, match="no metrics/evaluate"):
         gather.gather_run(FolderFiles(tmp_path), "here")
+
+
+def test_whatever_the_page_shows_makes_dvc_draw_it_again(run_root: Path) -> None:
+    """What a run reads is a dependency of the stage, or follows from one."""
+
+    class Noting(FolderFiles):
+        def read(self, path: str) -> bytes | None:
+            found = super().read(path)
+            read.update({path} if found is not None else ())
+            return found
+
+    read: set[str] = set()
+    gather.gather_run(Noting(run_root), "this run")
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]
+    assert {"params.yaml": None} in stage["params"]
+    of_a_dep = {  # a stage's counts and losses change with its data or model, whose samples are a dependency
+        *("metrics/shapes.json", "metrics/transcode.json", "metrics/embed/shapes.json", "metrics/train.json"),
+        *("plots/train/loss.csv", "params.yaml"),
+    }
+    loose = {path for path in read - of_a_dep if not any(f"{path}/".startswith(f"{dep}/") for dep in stage["deps"])}
+    assert not loose
+    assert len(read) > len(of_a_dep) + 6
 
 
 def test_tables_keep_words_and_gaps(tmp_path: Path) -> None:

@@ -108,5 +108,5 @@ def why_none(model: ModelResult, key: str) -> str:
     """The reason of a metric that is null."""
     stem, _, measure = key.rpartition(".")
     if measure == "ratio" and model.metrics.get(f"{stem}.floor") == 0:
-        return "its floor is 0, for each validation clip is a training clip too"
+        return "its floor is 0: validation clips repeat training clips"
     return "there was nothing to measure it on"

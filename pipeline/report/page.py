@@ -70,7 +70,8 @@ def _context(
     models = [model for run in runs for model in run.models]
     kinds = sample_kinds(models, report)
     context = {
-        "title": "Text to video: " + " and ".join(run.name if len(runs) > 1 else run.dataset for run in runs),
+        "title": "Text to video: "
+        + " and ".join(run.name if len(runs) > 1 else run.set_title(run.dataset) for run in runs),
         "eyebrow": _eyebrow(runs),
         "headline": headline(runs[-1], len(runs) > 1),
         "stale": stale,
