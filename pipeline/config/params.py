@@ -69,6 +69,7 @@ class TranscodeParams(Section):
     duration_s: PositiveFloat
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
+    background: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
     split: Literal["official", "1k-A"]
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     time_limit_s: PositiveFloat

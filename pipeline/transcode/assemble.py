@@ -25,7 +25,7 @@ from pipeline.runtime.process import whole_folder, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.msrvtt import CaptionSet
 from pipeline.transcode.child import ClipAnswer, ClipJob
-from pipeline.transcode.decode import FrameSpec
+from pipeline.transcode.spec import FrameSpec, rgb_of
 from pipeline.transcode.workers import Limits, transcode_batch
 
 log = logging.getLogger("t2v")
@@ -128,7 +128,8 @@ class Transcoding:
 
     def _submit(self, index: int, executor: Executor) -> list[Future[list[ClipAnswer]]]:
         params = self.params
-        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit)
+        background = rgb_of(params.background)
+        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit, background)
         limits = Limits(params.time_limit_s, params.memory_limit_gb)
         path = str(self.archive.path.resolve())
         jobs = [ClipJob(path, entry, spec, params.fps, self.decoder) for entry in self.shards[index]]
