@@ -6,7 +6,7 @@ PRESET ?=
 export PATH := $(abspath $(BIN)):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup repro test test-fast lint format deps bench compare browser clean
+.PHONY: help setup repro test test-fast lint format bench compare browser clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -53,9 +53,6 @@ lint: $(VENV)/.dev  ## ruff (format and lint) and mypy
 format: $(VENV)/.dev  ## let ruff format and fix
 	ruff format .
 	ruff check --fix .
-
-deps: $(VENV)/.product  ## write the modules that each stage reaches into dvc.yaml
-	python -m pipeline.dvc_deps
 
 bench: $(VENV)/.dev  ## every measurement, side by side with its peer
 	python -m bench.transcode

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config.params import UnetParams
+from pipeline.diffusion.unet.unet3d import build_unet
 from pipeline.text.captions import TextBatch
 from pipeline.training.precision import autocast
-from pipeline.training.thread_parallel import MAX_WORKERS, Crew
-from pipeline.unet.unet3d import build_unet
+from pipeline.training.thread_parallel import MAX_WORKERS, ThreadDataParallel
 
 TEXT_WIDTH, TEXT_TOKENS = 768, 16  # of bert-base, and of a caption
 
@@ -69,7 +69,7 @@ def our_contestant(
     text = TextBatch(pooled, tokens, torch.ones(size.batch, TEXT_TOKENS, dtype=torch.bool, device=device))
     drop = torch.rand(size.batch, device=device) < 0.1
     workers = 1 if compiled or device.type != "cpu" else math.gcd(size.batch, min(torch.get_num_threads(), MAX_WORKERS))
-    crew = Crew(network, workers)
+    parallel = ThreadDataParallel(network, workers)
 
     def loss(model: Callable[..., Tensor], part: Tensor) -> Tensor:
         with autocast(device, dtype):
@@ -77,8 +77,8 @@ def our_contestant(
         return (made.float() - x[part]).square().mean()
 
     parts = torch.arange(size.batch).chunk(workers)
-    by_crew = partial(crew.add_gradients, loss, parts) if workers > 1 else None
-    return _contestant(network, lambda: called(x, t, text, drop), x, size, device, dtype, by_crew)
+    by_threads = partial(parallel.add_gradients, loss, parts) if workers > 1 else None
+    return _contestant(network, lambda: called(x, t, text, drop), x, size, device, dtype, by_threads)
 
 
 def peer_contestant(size: VideoSize, device: torch.device, *, dtype: torch.dtype = torch.float32) -> Contestant:

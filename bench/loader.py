@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.data.clip_dataset import ClipShape, open_clips
 from pipeline.data.gif import Clip
 from pipeline.data.shards import to_row, write_shard
+from pipeline.model_io.clip_dataset import ClipShape, open_clips
 from pipeline.runtime.process import write_json
 from pipeline.training.feed import ClipFeed
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from bench.facts import add_facts
 from bench.stopwatch import time_children
-from pipeline.runtime.process import ROOT, run_stage
+from pipeline.runtime.code import ROOT
+from pipeline.runtime.process import run_stage
 
 ONE_STAGE = "stages: {one: {cmd: touch one, outs: [one]}}\n"
 ROUNDS = 5

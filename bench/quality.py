@@ -26,14 +26,15 @@ from safetensors.torch import load_file
 from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
 from pipeline.config.params import Params, SamplingParams, load_params, parse_params
-from pipeline.data.model_card import WEIGHTS_FILE, ModelCard, read_card, save_model
 from pipeline.evaluation.metrics import Share, attribute_shares
 from pipeline.evaluation.prompts import PromptSet, load_prompts, sample_prompts
 from pipeline.evaluation.scoring import mark_clips, read_clips
 from pipeline.judge.judge import Judge, load_judge
+from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, save_model
 from pipeline.preset import merge, read_preset
+from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import ROOT, run_stage, write_json
+from pipeline.runtime.process import run_stage, write_json
 from pipeline.sampling.video_model import VideoModel, build_network, load_model
 from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import read_checkpoint

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.data.render import enlarge, frames_evenly, to_rgb
+from pipeline.data.frames import enlarge
 from pipeline.data.shards import Row, read_shard
-from pipeline.runtime.process import ROOT, run_stage
+from pipeline.render.clips import contact_sheet, write_image
+from pipeline.runtime.code import ROOT
+from pipeline.runtime.process import run_stage
 
 KINDS = ("seen", "held_out", "reworded")
 TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"
 TABLE = re.compile(re.escape(TITLE) + r"(\|.*\n)+")
 SHOWN = {"seen": 7, "held_out": 3, "reworded": 3}  # rows of the picture
-COLUMNS, CELL, LINE = 8, 64, 18  # frames a row; px of a frame and of the line below it
+CELL = 64  # px of a frame
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
             )
     text = readme.read_text(encoding="utf-8")
     readme.write_text(TABLE.sub(lambda _: table(metrics), text), encoding="utf-8")
-    picture(read_shard(ROOT / "evaluations/unet/samples.parquet")).save(ROOT / "docs/samples.png")
+    write_image(ROOT / "docs/samples.png", picture(read_shard(ROOT / "evaluations/unet/samples.parquet")))
 
 
 def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
@@ -58,25 +59,18 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
     return f"{TITLE}|---|---|---|---|---|\n" + "".join(re.sub(" +", " ", f"| {' | '.join(row)} |\n") for row in rows)
 
 
-def picture(samples: Iterable[Row]) -> Image.Image:
-    """The first samples of each kind, a prompt a row, marked by the oracle."""
+def picture(samples: Iterable[Row]) -> np.ndarray:
+    """The first samples of each kind, a prompt a row, marked by the oracle: uint8 (H, W, 3)."""
     left = Counter(SHOWN)
     rows: list[Row] = []
     for row in samples:
         if row.key.endswith("/model-0") and left[row.split] > 0:
             left[row.split] -= 1
             rows.append(row)
-    sheet = Image.new("RGB", (COLUMNS * (CELL + 8), len(rows) * (CELL + LINE + 2)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for place, row in enumerate(rows):
-        top = place * (CELL + LINE + 2)
-        for column, frame in enumerate(frames_evenly(to_rgb(row.frames()), COLUMNS)):
-            x = column * (CELL + 8)
-            sheet.paste(Image.fromarray(np.ascontiguousarray(enlarge(frame, CELL // len(frame)))), (x, top))
-            draw.rectangle((x, top, x + CELL, top + CELL), outline=(224, 224, 224))
-        verdict = "right" if row.attributes["right"] else "wrong"
-        draw.text((2, top + CELL + 1), f"{verdict} [{row.split}]  {row.captions[0]}", "black", font)
-    return sheet
+    verdict = {True: "right", False: "wrong"}
+    captions = [[f"{verdict[row.attributes['right']]} [{row.split}]  {row.captions[0]}"] for row in rows]
+    clips = [row.frames() for row in rows]
+    return contact_sheet([enlarge(clip, max(1, CELL // clip.shape[1])) for clip in clips], captions=captions)
 
 
 def _share_row(metrics: dict[str, Any], name: str, key: str, control: str | None = None) -> list[str]:

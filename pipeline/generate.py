@@ -1,7 +1,7 @@
 """Prompts to video files, by any trained model: `python -m pipeline.generate "a red circle moving up"`.
 
-Everything about the model comes out of its folder. Paths of what was written go to stdout, one a line; notes to
-stderr. Each clip is known by (prompt, seed), whatever is made beside it.
+Everything about the model comes out of its folder, which may be a copy with no repository around it. Paths of what was
+written go to stdout, one a line; notes to stderr. Each clip is known by (prompt, seed), whatever is made beside it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from pipeline.config.params import SamplingParams, load_params
-from pipeline.data.model_card import CARD_FILE, ModelCard, read_card
-from pipeline.data.render import FORMATS, frames_evenly, write_clip
+from pipeline.data.frames import frames_evenly
+from pipeline.model_io.model_card import CARD_FILE, ModelCard, read_card
+from pipeline.render.clips import FORMATS, write_clip
+from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import ROOT
+from pipeline.sampling.defaults import SAMPLING_FILE
 from pipeline.sampling.video_model import VideoModel, load_model
 from pipeline.text.vocabulary import words_of
 
@@ -52,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for note in unknown_word_notes(card, prompts):
         say(note)
     model = load_model(folder, find_device(args.device))
-    sampling = choose_sampling(model, args)
+    sampling = choose_sampling(model, folder, args)
     check_frames(card, args.frames)
     requests = [Request(prompt, args.seed + k) for prompt in prompts for k in range(args.num_samples)]
-    for request, frames in sample_all(model, requests, sampling, args.negative, args.batch_size):
+    for request, frames in sample_all(model, requests, sampling.params, args.negative, args.batch_size):
         kept = frames if args.frames is None else frames_evenly(frames, args.frames)
         path = write_clip(reserve(args.out, request, args.format), kept, args.fps or card.fps, args.format)
         record(args.out, path, request, folder, sampling, args.negative)
@@ -139,24 +141,32 @@ def unknown_word_notes(card: ModelCard, prompts: Sequence[str]) -> list[str]:
     return notes
 
 
-def choose_sampling(model: VideoModel, args: argparse.Namespace) -> SamplingParams | None:
-    """The model's sampling params with the command's changes; None for a GAN, which takes none."""
+@dataclass(frozen=True)
+class SamplingChoice:
+    """Sampling params of a run, and where those come from that no flag gave. `params` is None for a GAN."""
+
+    params: SamplingParams | None
+    source: str | None  # sampling.json | params.yaml | defaults
+
+
+def choose_sampling(model: VideoModel, folder: Path, args: argparse.Namespace) -> SamplingChoice:
+    """The flags, then the folder's sampling.json, then the repository's params.yaml, then the folder's defaults."""
     asked = {"sampler": args.sampler, "num_inference_steps": args.steps, "guidance_scale": args.guidance}
     changed = {key: value for key, value in asked.items() if value is not None}
-    if model.card.family == "gan":
+    if model.sampling is None:
         if changed or args.negative:
             say("note: a GAN draws in one pass: steps, sampler, guidance and negative do nothing here")
-        return None
+        return SamplingChoice(None, None)
+    base, source = model.sampling, "defaults"
+    if (folder / SAMPLING_FILE).is_file():
+        source = SAMPLING_FILE
+    elif (ROOT / "params.yaml").is_file():
+        base, source = load_params(ROOT / "params.yaml").sampling, "params.yaml"
     try:
-        return SamplingParams.model_validate({**_sampling_of(model).model_dump(), **changed})
+        return SamplingChoice(SamplingParams.model_validate({**base.model_dump(), **changed}), source)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{first['loc'][0]}={first['input']!r}: {first['msg'].lower()}") from None
-
-
-def _sampling_of(model: VideoModel) -> SamplingParams:
-    """How to sample is no property of the weights: the card's own word where it has one, else params.yaml's."""
-    return model.sampling if "sampling" in model.card.params else load_params(ROOT / "params.yaml").sampling
 
 
 def check_frames(card: ModelCard, frames: int | None) -> None:
@@ -174,12 +184,11 @@ def sample_all(
     """Each request with its frames uint8 (F, H, W, C), batch by batch."""
     for start in range(0, len(requests), batch_size):
         batch = requests[start : start + batch_size]
-        against = model.encode([negative] * len(batch)) if negative and model.card.family == "unet" else None
         clips = model.sample(
             [request.prompt for request in batch],
             [request.seed for request in batch],
             sampling=sampling,
-            negative=against,
+            negative=[negative] * len(batch) if negative else None,
         )
         yield from zip(batch, clips, strict=True)
 
@@ -210,7 +219,7 @@ def record(
     path: Path,
     request: Request,
     model: Path,
-    sampling: SamplingParams | None,
+    sampling: SamplingChoice,
     negative: str | None,
 ) -> None:
     """Append how a clip was made to the folder's index, so that it can be made again."""
@@ -220,7 +229,8 @@ def record(
         "seed": request.seed,
         "negative": negative,
         "model": str(model),
-        "sampling": sampling.model_dump(mode="json") if sampling else None,
+        "sampling": sampling.params.model_dump(mode="json") if sampling.params else None,
+        "sampling_from": sampling.source,
     }
     with (folder / INDEX_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -9,46 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.shards import Row, read_rows, read_shard
+from pipeline.render.clips import contact_sheet, write_image
 from pipeline.transcode.gif_folder import GifShape, export_rows, import_folder
 
-COLUMNS = 8
-FONT_PX = 12
-LINE_PX = 15
 CAPTION_LINES = 2
 
 
 def captioned_sheet(rows: Sequence[Row]) -> np.ndarray:
     """A still of clips, one a row: frames from first to last, captions under them. uint8 (H', W', 3)."""
-    strips = [np.concatenate(list(_evenly(row.frames())), axis=1) for row in rows]
-    width = max(strip.shape[1] for strip in strips)
-    height = sum(strip.shape[0] + CAPTION_LINES * LINE_PX + 6 for strip in strips)
-    sheet = Image.new("RGB", (width, height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
-    y = 0
-    for row, strip in zip(rows, strips, strict=True):
-        sheet.paste(Image.fromarray(strip), (0, y))
-        y += strip.shape[0] + 1
-        lines = [f"{row.key} [{row.split}]  {row.captions[0]}", *row.captions[1:CAPTION_LINES]]
-        for number, line in enumerate(lines):
-            draw.text((2, y + number * LINE_PX), _cut(line, width - 4, draw, font), fill="black", font=font)
-        y += CAPTION_LINES * LINE_PX + 5
-    return np.asarray(sheet)
-
-
-def _evenly(frames: np.ndarray) -> np.ndarray:
-    return frames[np.linspace(0, len(frames) - 1, min(COLUMNS, len(frames))).round().astype(int)]
-
-
-def _cut(line: str, width: int, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """What of the line fits into `width` px."""
-    if draw.textlength(line, font=font) <= width:
-        return line
-    while line and draw.textlength(line + "…", font=font) > width:
-        line = line[:-1]
-    return line + "…"
+    captions = [[f"{row.key} [{row.split}]  {row.captions[0]}", *row.captions[1:CAPTION_LINES]] for row in rows]
+    return contact_sheet([row.frames() for row in rows], captions=captions)
 
 
 def choose(path: Path, count: int, seed: int, split: str | None) -> list[Row]:
@@ -84,8 +56,7 @@ def _import(options: argparse.Namespace) -> str:
 
 def _show(options: argparse.Namespace) -> str:
     rows = choose(options.shard, options.clips, options.seed, options.split)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(captioned_sheet(rows)).save(options.out, format="PNG")
+    write_image(options.out, captioned_sheet(rows))
     return f"{options.out}: {len(rows)} clips of {options.shard}"
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.config.params import DATASETS, load_params
 from pipeline.data.shards import read_captions
-from pipeline.runtime.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
+from pipeline.runtime.process import fingerprint, run_stage, write_json
+from pipeline.runtime.scratch import open_scratch
 from pipeline.text.captions import load_encoder
 from pipeline.text.embedding import collect_captions, embed_captions
 
@@ -32,11 +33,13 @@ def main(
         params.encoder, revision=params.revision, pooling=params.pooling, max_tokens=params.max_tokens
     )
     chosen = collect_captions(read_captions(shards / dataset), encoder)
-    scratch = scratch_folder(f"embed-{dataset}", fingerprint(params, asdict(encoder.info), chosen.captions))
-    drop_other_scratch(scratch)
-
     out = embeddings / f"{dataset}.parquet"
-    report = embed_captions(chosen, encoder, out=out, scratch=scratch, dtype=params.dtype, batch_size=params.batch_size)
+    with open_scratch(
+        f"embed-{dataset}", fingerprint("embed", params, asdict(encoder.info), chosen.captions)
+    ) as scratch:
+        report = embed_captions(
+            chosen, encoder, out=out, scratch=scratch, dtype=params.dtype, batch_size=params.batch_size
+        )
     write_json(metrics / f"{dataset}.json", asdict(report) | {"encoder": asdict(encoder.info)})
     log.info(
         "%s: %d vectors of %d captions, %.1f MB, rejected %s in %.1f s",

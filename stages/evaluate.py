@@ -37,14 +37,15 @@ def main(
 ) -> None:
     params = load_params(params_path)
     device = find_device()
+    video_model = load_model(models / model, device)
+    reads_vectors = video_model.card.text is not None  # a GAN reads the words themselves
     result = evaluate_model(
-        load_model(models / model, device),
+        video_model,
         load_judge(models / "judge", device),
-        CaptionTable.read(embeddings / f"{params.dataset}.parquet"),
+        CaptionTable.read(embeddings / f"{params.dataset}.parquet") if reads_vectors else None,
         shards / params.dataset,
         params.evaluate,
-        params.report,
-        params.sampling,
+        params.sampling if video_model.card.family == "unet" else None,
     )
     write_shard(evaluations / model / "samples.parquet", result.samples)
     write_plots(plots / model, result)

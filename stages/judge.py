@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.judge.build import make_judge
+from pipeline.judge.build import build_judge
 from pipeline.judge.judge import save_judge
 from pipeline.runtime.device import find_device
 from pipeline.runtime.process import run_stage, write_json
@@ -19,17 +19,16 @@ def main(
     *,
     params_path: Path = Path("params.yaml"),
     shards: Path = Path("data/shards"),
-    embeddings: Path = Path("data/embeddings"),
     out: Path = Path("models/judge"),
     metrics: Path = Path("metrics/judge.json"),
 ) -> None:
     params = load_params(params_path)
     started = time.monotonic()
-    made = make_judge(shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.judge, find_device())
-    save_judge(out, made.judge, made.ladder)
+    build = build_judge(shards / params.dataset, params.judge, find_device())
+    save_judge(out, build.judge, build.ladder)
     seconds = round(time.monotonic() - started, 1)
-    counts = {"train_clips": made.train_clips, "val_clips": made.val_clips, "seconds": seconds}
-    card = made.judge.card
+    counts = {"train_clips": build.train_clips, "val_clips": build.val_clips, "seconds": seconds}
+    card = build.judge.card
     write_json(metrics, {"dataset": card.dataset, "seed": params.judge.seed, **counts, **card.metrics})
     log.info("%s: judge of %s in %.1f s: %s", out, card.dataset, seconds, card.metrics)
 

@@ -21,7 +21,7 @@ def main(
     started = time.monotonic()
     params = load_params(params_path).moving_mnist
     bank = load_digit_bank(params)
-    facts = publish_set(digits_set(params, bank), params, fingerprint(params, bank.digest()), shards)
+    facts = publish_set(digits_set(params, bank), params, fingerprint("moving_mnist", params, bank.digest()), shards)
     pictures = {"train": len(bank.train.labels), "other": len(bank.other.labels)}
     write_json(metrics, {**facts, "pictures": pictures, "seconds": round(time.monotonic() - started, 1)})
 

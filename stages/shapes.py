@@ -19,7 +19,7 @@ def main(
 ) -> None:
     started = time.monotonic()
     params = load_params(params_path).shapes
-    facts = publish_set(shapes_set(params), params, fingerprint(params), shards)
+    facts = publish_set(shapes_set(params), params, fingerprint("shapes", params), shards)
     write_json(metrics, {**facts, "seconds": round(time.monotonic() - started, 1)})
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from pipeline.config.params import load_params
 from pipeline.diffusion.noise import DropShares
 from pipeline.diffusion.process import Diffusion
-from pipeline.runtime.process import fingerprint, run_stage, scratch_folder
+from pipeline.runtime.process import fingerprint, run_stage
+from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
 from pipeline.text.captions import CaptionTable
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
-from pipeline.training.distributed import open_team, relaunch_by_torchrun
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.distributed import open_dist, relaunch_by_torchrun
 from pipeline.training.loop import train
 from pipeline.training.outputs import write_outputs
 from pipeline.training.setup import open_feed, open_preview, open_validation, start_network, uses_text
@@ -35,11 +36,11 @@ def main(
     params = load_params(params_path)
     folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
-    with open_team() as team:
-        print_ = team.share(fingerprint(params.dataset, *sections.values(), inputs=[folder, table]))
+    with open_dist() as dist:
+        print_ = dist.broadcast(fingerprint("train", params.dataset, *sections.values(), inputs=[folder, table]))
         checkpoints = Checkpoints(scratch_folder("train", print_), print_)
-        with claim_folder(checkpoints.folder, team.is_first):
-            if team.is_first:
+        with claim_folder(checkpoints.folder, dist.is_main_process):
+            if dist.is_main_process:
                 forget_old_runs(checkpoints.folder)
             texts = CaptionTable.read(table) if uses_text(params.unet) else None
             feed = open_feed(folder, params.train, texts)
@@ -52,13 +53,13 @@ def main(
                 diffusion=Diffusion(params.diffusion),
                 params=params.train,
                 shares=shares,
-                team=team,
+                dist=dist,
                 checkpoints=checkpoints,
                 validation=open_validation(folder, params.train, texts),
                 preview=open_preview(folder, params.train, params.sampling, texts, live / "samples", fps),
                 live_folder=live,
             )
-            if team.is_first:
+            if dist.is_main_process:
                 info = None if texts is None else texts.info
                 write_outputs(
                     result, params.dataset, sections, feed, info, fps, model=model, plots=plots, metrics=metrics

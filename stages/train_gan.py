@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import fingerprint, run_stage, scratch_folder
-from pipeline.text.captions import CaptionTable
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.runtime.process import fingerprint, run_stage
+from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.gan_loop import train_gan
 from pipeline.training.gan_setup import open_gan_feed, open_gan_preview, start_gan, write_gan_outputs
 
@@ -24,32 +24,28 @@ def main(
     *,
     params_path: Path = Path("params.yaml"),
     shards: Path = Path("data/shards"),
-    embeddings: Path = Path("data/embeddings"),
     model: Path = Path("models/gan"),
     plots: Path = Path("plots/train_gan"),
     metrics: Path = Path("metrics/train_gan.json"),
 ) -> None:
     params = load_params(params_path)
-    folder, table, gan = shards / params.dataset, embeddings / f"{params.dataset}.parquet", params.train_gan
-    texts = CaptionTable.read(table) if gan.text == "encoder" else None
-    print_ = fingerprint(params.dataset, gan, inputs=[folder] if texts is None else [folder, table])
+    folder, gan = shards / params.dataset, params.train_gan
+    print_ = fingerprint("train_gan", params.dataset, gan, inputs=[folder])
     checkpoints = Checkpoints(scratch_folder("train_gan", print_), print_)
     live = checkpoints.folder.parent
     with claim_folder(checkpoints.folder):
         forget_old_runs(checkpoints.folder)
-        feed = open_gan_feed(folder, gan, texts)
+        feed = open_gan_feed(folder, gan)
         result = train_gan(
-            *start_gan(gan, feed.clips.index, texts),
+            *start_gan(gan, feed.clips.index),
             feed,
-            texts,
             params=gan,
             device=find_device(),
             checkpoints=checkpoints,
-            preview=open_gan_preview(folder, gan, texts, live / "samples"),
+            preview=open_gan_preview(folder, gan, live / "samples"),
             live_folder=live,
         )
-        info = None if texts is None else texts.info
-        write_gan_outputs(result, params.dataset, gan, feed, info, model=model, plots=plots, metrics=metrics)
+        write_gan_outputs(result, params.dataset, gan, feed, model=model, plots=plots, metrics=metrics)
         checkpoints.clear()
 
 

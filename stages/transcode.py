@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import drop_other_scratch, fingerprint, run_stage, scratch_folder, write_json
+from pipeline.runtime.process import fingerprint, run_stage, write_json
+from pipeline.runtime.scratch import open_scratch
 from pipeline.sources.archive import open_videos
 from pipeline.sources.manifest import read_manifest
 from pipeline.sources.msrvtt import read_captions
@@ -26,13 +27,12 @@ def main(
 ) -> None:
     params = load_params(params_path).transcode
     manifest = read_manifest(raw)  # it holds the digests of the files beside it
-    scratch = scratch_folder("transcode", fingerprint(params, inputs=[raw / "manifest.json"]))
-    drop_other_scratch(scratch)
-
-    archive = open_videos(raw / manifest.videos)
-    transcoding = Transcoding(archive, read_captions(raw / manifest.captions), params, scratch=scratch)
-    with open_executor() as (executor, workers):
-        report = transcoding.run(out, executor, workers)
+    archive, captions = open_videos(raw / manifest.videos), read_captions(raw / manifest.captions)
+    with (
+        open_scratch("transcode", fingerprint("transcode", params, inputs=[raw / "manifest.json"])) as scratch,
+        open_executor() as (executor, workers),
+    ):
+        report = Transcoding(archive, captions, params, scratch=scratch).run(out, executor, workers)
     write_json(metrics, asdict(report))
     log.info(
         "%s: %d clips with %d captions in %d shards (%s), %.1f s",

@@ -8,14 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import yaml
 
-from pipeline.data.model_card import ModelCard, save_model
+from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.sampling.video_model import build_network
 from pipeline.text.captions import EncoderInfo, TextBatch
-from tests.training_toys import toy_params
+from stages import train, train_gan
+from tests.training_toys import toy_params, write_toy_set
 
 INFO = EncoderInfo("toy", None, 12, "mean", 16)
+TOY_GAN = {"frames": 4, "resolution": 16, "base_dim": 16, "code_dim": 16, "word_dim": 8}
 VOCABULARY = ("a", "blue", "circle", "down", "moving", "red", "up")
 
 
@@ -41,8 +45,8 @@ class HashEncoder:
 def toy_card(family: str = "unet", **changes: Any) -> ModelCard:
     params = toy_params()
     tree = params.model_dump(mode="json")
-    tree["train_gan"] |= {"frames": 4, "resolution": 16, "base_dim": 16, "code_dim": 16, "word_dim": 8}
-    sections = ("unet", "diffusion", "train", "sampling") if family == "unet" else ("train_gan",)
+    tree["train_gan"] |= TOY_GAN
+    sections = ("unet", "diffusion", "train") if family == "unet" else ("train_gan",)
     facts: dict[str, Any] = {
         "family": family,
         "dataset": "shapes",
@@ -72,3 +76,22 @@ def write_toy_model(folder: Path, family: str = "unet", **changes: Any) -> Model
                 torch.nn.init.normal_(weight, std=0.1)
     save_model(folder, card, network.state_dict())
     return card
+
+
+def train_toy_models(root: Path) -> Path:
+    """Models as the stages train and train_gan leave them, after two steps on the toy set: root/models/unet and gan."""
+    write_toy_set(root)
+    tree = toy_params(steps=2, warmup_steps=1, val_every=2, sample_every=2).model_dump(mode="json")
+    tree["train_gan"] |= {**TOY_GAN, "steps": 2, "batch_size": 4, "discriminator_dim": 8, "clip_resolution": 8}
+    (root / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        inputs = {"params_path": root / "params.yaml", "shards": root / "data/shards"}
+        for family in ("unet", "gan"):
+            outs = {"model": root / "models" / family, "plots": root / "plots" / family}
+            outs["metrics"] = root / "metrics" / f"{family}.json"
+            if family == "unet":
+                train.main(**inputs, embeddings=root / "data/embeddings", **outs)
+            else:
+                train_gan.main(**inputs, **outs)
+    return root / "models"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.gif import Clip
-from pipeline.data.shards import Row, to_row, write_set, write_shard
+from pipeline.data.shards import Row, count_clips, to_row, write_set, write_shard
 
 COLOURS = {"red": (214, 40, 40), "green": (40, 150, 70), "blue": (40, 80, 210), "yellow": (240, 200, 40)}
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -31,7 +31,7 @@ def write_shapes(folder: Path, clips: int = 12) -> None:
         split = ("train", "train", "val")[index % 3]
         rows.append(to_row(Clip(f"{index:05d}", split, (caption,), moving_square(colour, motion), 10.0, "toy")))
     write_shard(folder / "shard-00000.parquet", rows)
-    write_set(folder, {"set": "shapes", "counts": {"train": clips}, "resolution": 64, "frames": 16, "fps": 10.0})
+    write_set(folder, {"set": "shapes", "counts": count_clips(folder), "resolution": 64, "frames": 16, "fps": 10.0})
 
 
 def sample_rows(model: str, prompts: int = 3, takes: int = 2) -> list[Row]:

@@ -13,7 +13,7 @@ import yaml
 from bench import quality
 from bench.facts import add_facts
 from bench.unet import fast_params
-from pipeline.data.model_card import WEIGHTS_FILE
+from pipeline.model_io.model_card import WEIGHTS_FILE
 from pipeline.sampling.video_model import load_model
 from tests.model_toys import write_toy_model
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.params import EvaluateParams, ReportParams, load_params
-from pipeline.data.model_card import ModelCard
+from pipeline.config.params import EvaluateParams, load_params
 from pipeline.data.shards import Row, read_rows, write_set, write_shard
 from pipeline.evaluation import evaluate, metrics, plots, prompts, scoring
 from pipeline.evaluation.distances import set_distances
@@ -22,6 +21,7 @@ from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.evaluation.scoring import Answers
 from pipeline.judge.features import FeatureNet
 from pipeline.judge.judge import Judge, JudgeCard, save_judge
+from pipeline.model_io.model_card import ModelCard
 from pipeline.sampling.video_model import VideoModel
 from pipeline.synthetic.shapes import shapes_set
 from stages.evaluate import main
@@ -31,10 +31,16 @@ from tests.training_toys import write_toy_params, write_toy_set
 
 ROOT = Path(__file__).parents[1]
 EVALUATE = EvaluateParams(
-    prompts=24, batch_size=5, feature_clips=24, curve_prompts=6, guidance_scales=(1.0, 2.0), steps=(2,), seed=1000
+    prompts=24,
+    batch_size=5,
+    feature_clips=24,
+    curve_prompts=6,
+    guidance_scales=(1.0, 2.0),
+    steps=(2,),
+    showcase_prompts=2,
+    showcase_seeds=2,
+    seed=1000,
 )
-REPORT = ReportParams(prompts=2, seeds=2)
-SAMPLING = load_params(ROOT / "params.yaml").sampling
 IN_PLAY = {"shape": ["circle", "square"], "colour": ["red", "blue"], "motion": ["left", "right", "up", "down"]}
 
 
@@ -127,7 +133,7 @@ def judge() -> Judge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = FeatureNet(8, 8)
-    card = JudgeCard("shapes", 64, 16, 8, 8, None, IN_PLAY, {})
+    card = JudgeCard("shapes", 64, 16, 8, 8, IN_PLAY, {})
     return Judge(card, net, torch.zeros(8), torch.ones(8))
 
 
@@ -150,7 +156,7 @@ def test_speeds_are_compared_between_clips_of_the_same_words_only() -> None:
 
 @pytest.mark.slow
 def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Path, judge: Judge) -> None:
-    result = evaluate.evaluate_model(parrot(shards), judge, None, shards, EVALUATE, REPORT, SAMPLING)
+    result = evaluate.evaluate_model(parrot(shards), judge, None, shards, EVALUATE, None)
     found = result.metrics
     for kind, n in (("seen", 24), ("held_out", 12), ("reworded", 12)):
         assert found[f"{kind}.joint"] > 0.95
@@ -208,7 +214,7 @@ def test_a_model_that_errs_is_caught_and_its_failures_kept(shards: Path, judge: 
         caption: next(c for c, k in zip(asked, colour, strict=True) if k != colour[index])
         for index, caption in enumerate(asked)
     }
-    result = evaluate.evaluate_model(parrot(shards, mistakes=other), judge, None, shards, EVALUATE, REPORT, SAMPLING)
+    result = evaluate.evaluate_model(parrot(shards, mistakes=other), judge, None, shards, EVALUATE, None)
     assert result.metrics["seen.colour"] == 0.0
     assert result.metrics["seen.failures"] == 24
     assert result.metrics["held_out.joint"] > 0.7
@@ -224,8 +230,8 @@ def test_a_model_that_errs_is_caught_and_its_failures_kept(shards: Path, judge: 
 def test_every_showcase_prompt_has_its_real_clip_and_takes(shards: Path, judge: Judge) -> None:
     model, few = parrot(shards), EVALUATE.model_copy(update={"prompts": 4})
     asked = prompts.load_prompts(shards, model.card, count=4, seed=1000)[0]
-    answered = evaluate._answer(model, judge, None, asked, few, SAMPLING)
-    rows = list(evaluate.showcase(model, judge, None, answered, few, REPORT, SAMPLING))
+    answered = evaluate._answer(model, judge, None, asked, few, None)
+    rows = list(evaluate.showcase(model, judge, None, answered, few, None))
     assert [row.key for row in rows] == [
         f"seen/{index:05d}/{role}" for role in ("real-0", "model-0", "model-1") for index in (0, 1)
     ]

@@ -17,13 +17,13 @@ import yaml
 from torch import Tensor
 
 from pipeline.config.params import TrainGanParams, load_params, parse_params
-from pipeline.data.tensors import to_model
 from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
-from pipeline.gan.hard_negatives import Rivals
+from pipeline.gan.hard_negatives import HardNegatives
 from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty
+from pipeline.gan.step import Batch, GanStep, make_batch
 from pipeline.gan.text_encoder import Vocabulary, WordEmbedding
+from pipeline.model_io.tensors import to_model
 from pipeline.sampling.video_model import load_model
 from pipeline.text.vocabulary import vocabulary_of
 from stages.train_gan import main
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 CLIPS = [toy_clip("train", number) for number in range(24)]
 CAPTIONS = [caption for clip in CLIPS for caption in clip.captions]
 WORDS = vocabulary_of(CAPTIONS)
-RIVALS = Rivals(CAPTIONS)
+NEGATIVES = HardNegatives(CAPTIONS)
 
 
 def gan_tree(**changes: Any) -> dict[str, Any]:
@@ -52,33 +52,33 @@ def gan_params(**changes: Any) -> TrainGanParams:
 def networks(params: TrainGanParams, words: tuple[str, ...] = WORDS) -> tuple[VideoGenerator, Discriminator]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return VideoGenerator(params, words, None), Discriminator(params)
+        return VideoGenerator(params, words), Discriminator(params)
 
 
-def played(params: TrainGanParams, steps: int) -> Game:
-    """A game after some steps on the toy clips."""
-    game = Game(*networks(params), params)
+def trained(params: TrainGanParams, steps: int) -> GanStep:
+    """A GAN after some steps on the toy clips."""
+    gan = GanStep(*networks(params), params)
     video = to_model(np.stack([clip.frames for clip in CLIPS]))
     for step in range(steps):
         rng = torch.Generator().manual_seed(step)
         chosen = torch.randint(len(CLIPS), (params.batch_size,), generator=rng)
         captions = [CLIPS[number].captions[0] for number in chosen]
-        game.step(toy_batch(game, video[chosen], captions, np.random.default_rng(step)), step, rng)
-    return game
+        gan.step(toy_batch(gan, video[chosen], captions, np.random.default_rng(step)), step, rng)
+    return gan
 
 
-def toy_batch(game: Game, video: Tensor, captions: list[str], rng: np.random.Generator) -> Batch:
-    count = game.params.rivals
-    drawn = [RIVALS.draw(caption, count, rng) for caption in captions]
-    return make_batch(video, captions, drawn, count, game.generator.vocabulary.indices)
+def toy_batch(gan: GanStep, video: Tensor, captions: list[str], rng: np.random.Generator) -> Batch:
+    count = gan.params.hard_negatives
+    drawn = [NEGATIVES.draw(caption, count, rng) for caption in captions]
+    return make_batch(video, captions, drawn, count, gan.generator.vocabulary.indices)
 
 
 @pytest.fixture(scope="module")
-def toy_game() -> Game:
+def toy_gan() -> GanStep:
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums in one order: the same game each time
+    torch.set_num_threads(1)  # sums in one order: the same GAN each time
     try:
-        return played(gan_params(batch_size=8), 300)
+        return trained(gan_params(batch_size=8), 300)
     finally:
         torch.set_num_threads(threads)
 
@@ -122,10 +122,10 @@ def test_a_window_reads_the_order_of_words_and_the_mean_does_not() -> None:
     assert not torch.allclose(phrase[0], phrase[1], atol=1e-2)
 
 
-# The rivals
+# Hard negatives
 
 
-def test_rivals_differ_in_one_word() -> None:
+def test_hard_negatives_differ_in_one_word() -> None:
     captions = [
         "a red square",
         "A blue square.",
@@ -134,30 +134,31 @@ def test_rivals_differ_in_one_word() -> None:
         "the red star",
         "a red square",
     ]
-    rivals = Rivals(captions)
-    assert sorted(map(sorted, rivals.slots("a red square"))) == [["A blue square."], ["a red circle"]]
-    assert rivals.slots("the red star") == rivals.slots("never seen") == []
+    negatives = HardNegatives(captions)
+    assert sorted(map(sorted, negatives.by_position("a red square"))) == [["A blue square."], ["a red circle"]]
+    assert negatives.by_position("the red star") == negatives.by_position("never features") == []
 
 
-def test_rivals_are_drawn_word_by_word_and_alike_in_any_order_of_captions() -> None:
+def test_hard_negatives_are_drawn_word_by_word_and_alike_in_any_order_of_captions() -> None:
     captions = [f"a {colour} {shape}" for colour in ("red", "blue", "green") for shape in ("circle", "square")]
     for seed in range(5):
         drawn = [
-            Rivals(given).draw("a red circle", 2, np.random.default_rng(seed)) for given in (captions, captions[::-1])
+            HardNegatives(given).draw("a red circle", 2, np.random.default_rng(seed))
+            for given in (captions, captions[::-1])
         ]
         assert drawn[0] == drawn[1]
-        assert sum("red" in rival for rival in drawn[0]) == 1
-    assert len(Rivals(captions).draw("a red circle", 5, np.random.default_rng(0))) == 5
-    assert Rivals(captions).draw("alone", 2, np.random.default_rng(0)) == []
+        assert sum("red" in negative for negative in drawn[0]) == 1
+    assert len(HardNegatives(captions).draw("a red circle", 5, np.random.default_rng(0))) == 5
+    assert HardNegatives(captions).draw("alone", 2, np.random.default_rng(0)) == []
 
 
-def test_a_batch_marks_which_captions_have_rivals() -> None:
+def test_a_batch_marks_which_captions_have_hard_negatives() -> None:
     vocabulary = Vocabulary(["a", "blue", "long", "one", "red"])
     batch = make_batch(torch.zeros(2, 1), ["a red one", "a"], [["a blue one"], []], 1, vocabulary.indices)
-    assert batch.known.tolist() == [[True], [False]]
+    assert batch.negatives_mask.tolist() == [[True], [False]]
     assert torch.equal(batch.text, vocabulary.indices(["a red one", "a"]))
-    assert torch.equal(batch.rivals[:, 0], vocabulary.indices(["a blue one", "a"]))
-    assert make_batch(torch.zeros(2, 1), ["a", "one"], [[], []], 0, vocabulary.indices).rivals.shape == (2, 0, 1)
+    assert torch.equal(batch.negatives[:, 0], vocabulary.indices(["a blue one", "a"]))
+    assert make_batch(torch.zeros(2, 1), ["a", "one"], [[], []], 0, vocabulary.indices).negatives.shape == (2, 0, 1)
 
 
 # The generator
@@ -165,13 +166,13 @@ def test_a_batch_marks_which_captions_have_rivals() -> None:
 
 def sampled(generator: VideoGenerator, caption: str, seed: int) -> Tensor:
     with torch.no_grad():
-        return generator.sample(None, [caption], [seed])[0]
+        return generator.sample([caption], [seed])[0]
 
 
 def test_samples_have_the_shape_and_range_of_the_params() -> None:
     for channels in (1, 3, 4):
         generator, _ = networks(gan_params(channels=channels, sprites=2))
-        video = generator.sample(None, ["a red square moving up", "a blue square moving down"], [0, 1])
+        video = generator.sample(["a red square moving up", "a blue square moving down"], [0, 1])
         assert video.shape == (2, channels, FRAMES, SIDE, SIDE)
         assert video.isfinite().all()
 
@@ -179,9 +180,9 @@ def test_samples_have_the_shape_and_range_of_the_params() -> None:
 def test_a_sample_does_not_depend_on_its_neighbours() -> None:
     generator, _ = networks(gan_params())
     captions, seeds = ["a red square moving up", "a blue square moving down and down"], [3, 4]
-    together = generator.sample(None, captions, seeds)
+    together = generator.sample(captions, seeds)
     for place in (0, 1):
-        assert torch.equal(together[place], generator.sample(None, captions[place:][:1], seeds[place:][:1])[0])
+        assert torch.equal(together[place], generator.sample(captions[place:][:1], seeds[place:][:1])[0])
 
 
 def test_text_and_code_both_change_the_video() -> None:
@@ -244,7 +245,7 @@ def test_losses_at_known_logits() -> None:
     assert float(generator_loss("bce", torch.zeros(3))) == pytest.approx(log2)
 
 
-def test_r1_of_a_linear_judge_is_half_its_squared_slope() -> None:
+def test_r1_of_a_linear_discriminator_is_half_its_squared_slope() -> None:
     slope, x = torch.tensor([3.0, 4.0]), torch.randn(5, 2, requires_grad=True)
     assert float(r1_penalty(x @ slope, [x])) == pytest.approx(12.5, rel=1e-5)
 
@@ -260,58 +261,58 @@ def test_contrast_knows_its_own_and_forgives_equal_captions() -> None:
     assert float(contrastive_loss(twins, twins, equal)) < 1e-3
 
 
-def test_contrast_counts_only_the_rivals_that_there_are() -> None:
+def test_contrast_counts_only_the_negatives_that_there_are() -> None:
     vectors, same = torch.eye(4), torch.eye(4).bool()
-    rivals, known = vectors[:, None], torch.tensor([[True], [False], [False], [False]])
+    negatives, mask = vectors[:, None], torch.tensor([[True], [False], [False], [False]])
     plain = float(contrastive_loss(vectors, vectors, same))
-    assert float(contrastive_loss(vectors, vectors, same, rivals, ~known & known)) == pytest.approx(plain)
-    assert float(contrastive_loss(vectors, vectors, same, rivals, known)) == pytest.approx(np.log(2) / 8, rel=0.01)
+    assert float(contrastive_loss(vectors, vectors, same, negatives, ~mask & mask)) == pytest.approx(plain)
+    assert float(contrastive_loss(vectors, vectors, same, negatives, mask)) == pytest.approx(np.log(2) / 8, rel=0.01)
 
 
-# The judges
+# The discriminators
 
 
-def test_the_frame_judge_asks_what_and_the_clip_judge_where() -> None:
-    _, judge = networks(gan_params(resolution=64))
+def test_the_frame_discriminator_sees_what_and_the_clip_discriminator_where() -> None:
+    _, discriminator = networks(gan_params(resolution=64))
     video = torch.ones(2, 3, FRAMES, 64, 64)
     video[0, 0, :, 25:30, 25:30] = video[1, 0, :, 33:38, 33:38] = -1.0  # a whole cell of the pooled grid apart
     with torch.no_grad():
-        seen = judge.look(video[:, :, :1], judge.shrink(video))
-    assert torch.allclose(seen.frames[0], seen.frames[1], atol=1e-5)
-    assert not torch.allclose(seen.clip[0], seen.clip[1], atol=1e-3)
+        features = discriminator.features(video[:, :, :1], discriminator.shrink(video))
+    assert torch.allclose(features.frames[0], features.frames[1], atol=1e-5)
+    assert not torch.allclose(features.clip[0], features.clip[1], atol=1e-3)
 
 
-# The game
+# The step
 
 
-def test_only_the_judges_teach_the_reader_and_each_side_its_own_weights() -> None:
-    game = Game(*networks(gan_params()), gan_params())
-    own = {id(weight) for weight in game.generator.own_parameters()}
-    heard = {id(weight) for weight in game.generator.reader.parameters()}
-    taught = {id(weight) for group in game.optimizer_d.param_groups for weight in group["params"]}
-    drawn = {id(weight) for group in game.optimizer_g.param_groups for weight in group["params"]}
-    assert not own & heard
-    assert own | heard == {id(weight) for weight in game.generator.parameters()}
-    assert drawn == own
-    assert taught == heard | {id(weight) for weight in game.discriminator.parameters()}
+def test_the_discriminators_train_the_text_encoder_and_each_side_its_own_weights() -> None:
+    gan = GanStep(*networks(gan_params()), gan_params())
+    own = {id(weight) for weight in gan.generator.own_parameters()}
+    encoder = {id(weight) for weight in gan.generator.reader.parameters()}
+    by_d = {id(weight) for group in gan.optimizer_d.param_groups for weight in group["params"]}
+    by_g = {id(weight) for group in gan.optimizer_g.param_groups for weight in group["params"]}
+    assert not own & encoder
+    assert own | encoder == {id(weight) for weight in gan.generator.parameters()}
+    assert by_g == own
+    assert by_d == encoder | {id(weight) for weight in gan.discriminator.parameters()}
 
 
 @pytest.mark.slow
 def test_a_step_repeats_from_its_seed() -> None:
-    first, second = played(gan_params(), 3), played(gan_params(), 3)
+    first, second = trained(gan_params(), 3), trained(gan_params(), 3)
     for name, weight in first.generator.state_dict().items():
         assert torch.equal(weight, second.generator.state_dict()[name]), name
 
 
 @pytest.mark.slow
-def test_a_mismatched_caption_scores_lower(toy_game: Game) -> None:
-    judge, generator = toy_game.discriminator, toy_game.generator
+def test_a_mismatched_caption_scores_lower(toy_gan: GanStep) -> None:
+    discriminator, generator = toy_gan.discriminator, toy_gan.generator
     video = to_model(np.stack([clip.frames for clip in CLIPS]))
     others = [CLIPS[(number + 1) % 24].captions[0] for number in range(24)]  # another colour
     with torch.no_grad():
-        seen = judge.look(video, judge.shrink(video))
+        features = discriminator.features(video, discriminator.shrink(video))
         scores = [
-            judge.logits(seen, generator.reader(generator.vocabulary.indices(captions)))
+            discriminator.logits(features, generator.reader(generator.vocabulary.indices(captions)))
             for captions in ([clip.captions[0] for clip in CLIPS], others)
         ]
     for right, wrong in zip(*scores, strict=True):
@@ -319,13 +320,13 @@ def test_a_mismatched_caption_scores_lower(toy_game: Game) -> None:
 
 
 @pytest.mark.slow
-def test_training_teaches_the_colour_of_the_caption(toy_game: Game) -> None:
-    params = toy_game.params
+def test_training_teaches_the_colour_of_the_caption(toy_gan: GanStep) -> None:
+    params = toy_gan.params
     assert params.batch_size == 8
     named = list(COLOURS)[:3]
     right = 0
     for seed, colour in enumerate(named * 4):
-        video = sampled(toy_game.generator, f"a {colour} square moving up", seed)
+        video = sampled(toy_gan.generator, f"a {colour} square moving up", seed)
         shades = torch.tensor([[value / 127.5 - 1 for value in COLOURS[name]] for name in named])
         ink = video.flatten(1)[:, video.amin(0).flatten() < 0.0]  # what is not white
         distance = (ink.mean(1) - shades).abs().sum(1) if ink.shape[1] else torch.zeros(3)
@@ -338,7 +339,7 @@ def test_frames_belong_together() -> None:
     generator, _ = networks(gan_params(batch_size=8))
 
     def drawn(number: int, seed: int) -> Tensor:
-        return generator.sample(None, [CLIPS[number].captions[0]], [seed]).detach()[0]
+        return generator.sample([CLIPS[number].captions[0]], [seed]).detach()[0]
 
     def steps(video: Tensor) -> Tensor:
         return (video[:, :, 1:] - video[:, :, :-1]).abs().mean()
@@ -365,7 +366,7 @@ def run_main(root: Path, **changes: Any) -> dict[str, Path]:
     }
     params = root / "params.yaml"
     params.write_text(yaml.safe_dump(gan_tree(**changes)), encoding="utf-8")
-    main(params_path=params, shards=root / "data/shards", embeddings=root / "data/embeddings", **outputs)
+    main(params_path=params, shards=root / "data/shards", **outputs)
     return outputs
 
 
@@ -382,9 +383,8 @@ def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["words", "encoder"])
-def test_the_stage_leaves_a_model_samples_losses_and_metrics(toy_root: Path, text: str) -> None:
-    outputs = run_main(toy_root, text=text)
+def test_the_stage_leaves_a_model_samples_losses_and_metrics(toy_root: Path) -> None:
+    outputs = run_main(toy_root)
     assert sorted(path.name for path in outputs["model"].iterdir()) == ["model.json", "weights.safetensors"]
     header, *rows = (outputs["plots"] / "loss.csv").read_text().splitlines()
     assert header == "step,loss_d,loss_g,contrast_d,contrast_g,r1"
@@ -396,7 +396,7 @@ def test_the_stage_leaves_a_model_samples_losses_and_metrics(toy_root: Path, tex
     assert {path.name for path in samples.iterdir()} >= {"latest.gif", "step-000006.png", "prompts.txt"}
     card = load_model(outputs["model"]).card
     assert (card.family, card.frames, card.vocabulary) == ("gan", FRAMES, WORDS)
-    assert (card.text is None) == (text == "words")
+    assert card.text is None
 
 
 SAMPLE = """
@@ -432,19 +432,19 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
     other = tmp_path_factory.mktemp("other")
     write_toy_set(other)
     monkeypatch.setenv("DVC_ROOT", str(other))
-    step, played_steps = Game.step, []
+    step, steps_done = GanStep.step, []
 
-    def interrupted(self: Game, *args: Any) -> dict[str, float]:
-        played_steps.append(1)
-        if len(played_steps) == 5:
+    def interrupted(self: GanStep, *args: Any) -> dict[str, float]:
+        steps_done.append(1)
+        if len(steps_done) == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, *args)
 
-    monkeypatch.setattr(Game, "step", interrupted)
+    monkeypatch.setattr(GanStep, "step", interrupted)
     with pytest.raises(KeyboardInterrupt, match="after step 5 of 12"):
         run_main(other)
     run_main(other)
-    assert len(played_steps) == 12
+    assert len(steps_done) == 12
     assert model_bytes(other) == whole
 
 

@@ -13,13 +13,13 @@ from pipeline.config.params import JudgeParams, MovingMnistParams, ShapesParams,
 from pipeline.data.gif import Clip
 from pipeline.data.shards import Row, load_rows, to_row, write_set, write_shard
 from pipeline.judge.build import digit_crops
-from pipeline.judge.digit_training import wear
-from pipeline.judge.features import attribute_targets
-from pipeline.judge.judge import Judge, load_judge
+from pipeline.judge.digit_training import augment
+from pipeline.judge.features import FeatureNet, attribute_targets
+from pipeline.judge.judge import Judge, JudgeCard, load_judge, save_judge
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, vote
+from pipeline.judge.oracles.digits import cut_out, find_strokes, read_digits
+from pipeline.judge.oracles.score_reading import score_reading
 from pipeline.judge.retrieval import recall, recall_metrics, train_retrieval
-from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, elect
-from pipeline.oracles.digits import cut_out, find_strokes, read_digits
-from pipeline.oracles.shapes import score
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import DigitsSet, digits_set
 from pipeline.synthetic.shapes import ShapesSet, shapes_set
@@ -45,7 +45,6 @@ def run(root: Path, dataset: str, out: str = "judge", **judge: Any) -> Judge:
     main(
         params_path=params_file(root / "params.yaml", dataset, **judge),
         shards=root / "shards",
-        embeddings=root / "embeddings",
         out=root / out,
         metrics=root / "metrics.json",
     )
@@ -108,19 +107,49 @@ def real_rows(split: str, count: int, seed: int) -> list[Row]:
     return rows
 
 
-def grey_vectors() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)
+GREYS = [f"grey {k}" for k in range(6)]
 
 
 @pytest.mark.slow
 def test_the_dual_encoder_learns_what_goes_with_what():
     split = load_rows(real_rows("train", 30, 0))
     params = JudgeParams(steps=80, batch_size=6, lr=3e-3, width=8, feature_dim=8, seed=0)
-    retrieval = train_retrieval(split.frames, [[k % 6] for k in range(30)], grey_vectors(), params, torch.device("cpu"))
+    retrieval = train_retrieval(split.frames, split.captions, params, torch.device("cpu"))
+    assert retrieval.half.vocabulary == ("0", "1", "2", "3", "4", "5", "grey")
     val = load_rows(real_rows("validate", 6, 1))
-    metrics = recall_metrics(retrieval.similarity(val.frames, grey_vectors()))
+    metrics = recall_metrics(retrieval.similarity(val.frames, GREYS))
     assert metrics["retrieval.r1"] >= 0.8
     assert metrics["retrieval.r1_shuffled"] <= 0.4
+    reworded = retrieval.similarity(val.frames, [f"{grey}, unheard-of!" for grey in GREYS])
+    np.testing.assert_array_equal(reworded, retrieval.similarity(val.frames, GREYS))  # unknown words are passed over
+
+
+def test_a_judge_of_real_video_needs_clips_and_captions_only(tmp_path):
+    folder = tmp_path / "shards/msrvtt"
+    write_shard(folder / "shard-00000.parquet", real_rows("train", 12, 0) + real_rows("validate", 6, 1))
+    write_set(folder, {"set": "msrvtt", "counts": {"train": 12, "validate": 6}})
+    judge = run(tmp_path, "msrvtt", steps=2)
+    assert judge.retrieval is not None
+    clips = load_rows(real_rows("validate", 6, 1)).frames
+    cosines = judge.retrieval.similarity(clips, [*GREYS, "???", ""])
+    assert cosines.shape == (8, 6)
+    assert np.isfinite(cosines).all()
+    np.testing.assert_array_equal(cosines[6], cosines[7])  # no words, or none that is known: nothing said
+    np.testing.assert_array_equal(load_judge(tmp_path / "judge").retrieval.similarity(clips, GREYS), cosines[:6])
+
+
+@pytest.mark.parametrize(("width", "refused"), [(None, False), (384, True)])
+def test_a_judge_of_earlier_versions_loads_unless_it_read_vectors(tmp_path, width, refused):
+    net = FeatureNet(8, 8)
+    save_judge(tmp_path, Judge(JudgeCard("shapes", 64, 16, 8, 8, {}, {}), net, torch.zeros(8), torch.ones(8)), None)
+    card = json.loads((tmp_path / "judge.json").read_text())
+    assert card.pop("vocabulary") == []
+    (tmp_path / "judge.json").write_text(json.dumps({**card, "text_width": width}))
+    if refused:
+        with pytest.raises(ValueError, match="dvc repro judge"):
+            load_judge(tmp_path)
+    else:
+        assert load_judge(tmp_path).card.vocabulary == ()
 
 
 def test_recall_counts_ranks_and_not_ties():
@@ -156,22 +185,22 @@ def test_crops_are_centred_and_hold_one_digit_alone():
     assert sorted(set(labels.tolist())) == sorted(thing["digit"] for thing in row.attributes["objects"])
 
 
-def test_wear_spoils_a_share_and_repeats_by_its_seed():
+def test_augmentation_ruins_a_share_and_repeats_by_its_seed():
     images, labels = torch.rand(400, SIDE, SIDE), torch.zeros(400, dtype=torch.long)
-    worn, wanted = wear(images, labels, torch.Generator().manual_seed(0))
-    again, _ = wear(images, labels, torch.Generator().manual_seed(0))
-    assert torch.equal(worn, again)
+    augmented, wanted = augment(images, labels, torch.Generator().manual_seed(0))
+    again, _ = augment(images, labels, torch.Generator().manual_seed(0))
+    assert torch.equal(augmented, again)
     assert 0.03 < float((wanted == NO_DIGIT).float().mean()) < 0.15
-    assert float(worn.min()) >= 0.0
-    assert float(worn.max()) <= 1.0
+    assert float(augmented.min()) >= 0.0
+    assert float(augmented.max()) <= 1.0
 
 
 def test_digits_also_stay_as_crisp_as_they_are_drawn():
-    """A reader once took every crisp digit for a spoilt one, for only spoilt crops had stayed crisp."""
+    """A reader once took every crisp digit for a ruined one, for only ruined crops had stayed crisp."""
     made = digits()
     crops, labels = digit_crops(load_rows([made.row("train", index) for index in range(100)]))
-    worn, wanted = wear(torch.from_numpy(crops), torch.from_numpy(labels), torch.Generator().manual_seed(0))
-    brightest = worn.amax(dim=(1, 2))[wanted != NO_DIGIT]
+    augmented, wanted = augment(torch.from_numpy(crops), torch.from_numpy(labels), torch.Generator().manual_seed(0))
+    brightest = augmented.amax(dim=(1, 2))[wanted != NO_DIGIT]
     assert float((brightest > 0.99).float().mean()) > 0.3
 
 
@@ -179,11 +208,11 @@ def test_votes_count_by_how_sure_they_are_and_no_digit_needs_most_of_them():
     sure, torn = np.full(11, 0.02), np.full(11, 0.05)
     sure[3], sure[5] = 0.72, 0.10
     torn[5], torn[NO_DIGIT] = 0.25, 0.30
-    assert elect(np.stack([sure, torn, torn])) == 3
-    assert elect(np.stack([torn, torn])) == 5
-    spoilt = np.full(11, 0.04)
-    spoilt[NO_DIGIT] = 0.6
-    assert elect(spoilt[None]) == NO_DIGIT
+    assert vote(np.stack([sure, torn, torn])) == 3
+    assert vote(np.stack([torn, torn])) == 5
+    ruined = np.full(11, 0.04)
+    ruined[NO_DIGIT] = 0.6
+    assert vote(ruined[None]) == NO_DIGIT
 
 
 def test_two_digits_are_two_and_their_motions_are_read():
@@ -193,7 +222,7 @@ def test_two_digits_are_two_and_their_motions_are_read():
     in_play = made.description()["attributes"]
     for index in range(60):
         row = made.row("val", index)
-        result = score(read_digits(row.frames(), reader, torch.device("cpu")), row.attributes, in_play)
+        result = score_reading(read_digits(row.frames(), reader, torch.device("cpu")), row.attributes, in_play)
         assert result["count"], row.key
         assert result["motion"], row.key
 
@@ -212,6 +241,6 @@ def test_a_folder_that_is_no_judge_is_refused(tmp_path):
 def test_an_empty_split_is_refused(tmp_path):
     made = shapes()
     write_shard(tmp_path / "shards" / "shapes" / "shard-00000.parquet", [made.row("train", 0)])
-    write_set(tmp_path / "shards" / "shapes", made.description())
+    write_set(tmp_path / "shards" / "shapes", {**made.description(), "counts": {"train": 1}})
     with pytest.raises(ValueError, match="no clips in split 'val'"):
         run(tmp_path, "shapes")

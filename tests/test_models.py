@@ -3,15 +3,24 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from pipeline.data.model_card import read_card, save_model
+from pipeline import generate
+from pipeline.config.params import parse_params
+from pipeline.model_io.model_card import read_card, save_model
+from pipeline.preset import merge, read_preset
+from pipeline.sampling.defaults import default_sampling, write_sampling
 from pipeline.sampling.video_model import load_model
 from pipeline.text.vocabulary import vocabulary_of, words_of
-from tests.model_toys import HashEncoder, toy_card, write_toy_model
+from tests.model_toys import HashEncoder, toy_card, train_toy_models, write_toy_model
+
+ROOT = Path(__file__).parents[1]
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 PROMPTS = ["a red circle moving up", "a blue circle moving down"]
 
@@ -57,10 +66,60 @@ def test_a_sample_is_a_function_of_prompt_and_seed(tmp_path: Path, family: str) 
     assert np.abs(model.sample(PROMPTS[:1], [2]).astype(int) - alone).max() > 1
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_toy_models(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.mark.parametrize("family", ["unet", "gan"])
+@pytest.mark.parametrize("repository", [ROOT, Path("nowhere")], ids=["inside", "away"])
+def test_what_the_stage_wrote_draws_alone_what_generate_draws(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, repository: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generate, "ROOT", repository)
+    copy = shutil.copytree(trained / family, tmp_path / "copy")
+    generate.main([PROMPTS[0], "--model", str(copy), "--format", "npy", "--device", "cpu"])
+    (drawn,) = (np.load(path) for path in Path("samples").glob("*.npy"))
+    assert np.array_equal(load_model(copy).sample(PROMPTS[:1], seeds=[0])[0], drawn)
+    source = json.loads(Path("samples/prompts.jsonl").read_text(encoding="utf-8"))["sampling_from"]
+    assert source == (None if family == "gan" else "params.yaml" if repository == ROOT else "defaults")
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+def test_the_defaults_of_a_folder_are_the_sampling_of_its_params(preset: str | None) -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    merge(tree, read_preset(preset, ROOT / "presets") if preset else {})
+    params = parse_params(tree)
+    assert default_sampling(params.diffusion) == params.sampling
+
+
+def test_a_folder_may_bring_its_own_sampling(tmp_path: Path) -> None:
+    write_toy_model(tmp_path)
+    drawn = load_model(tmp_path).sample(PROMPTS, [1, 2])
+    few = load_model(tmp_path).sampling.model_copy(update={"num_inference_steps": 2, "guidance_interval": (0.0, 1.0)})
+    write_sampling(tmp_path, few)
+    model = load_model(tmp_path)
+    assert model.sampling == few
+    assert np.array_equal(model.sample(PROMPTS, [1, 2]), model.sample(PROMPTS, [1, 2], sampling=few))
+    assert not np.array_equal(model.sample(PROMPTS, [1, 2]), drawn)
+
+
+@pytest.mark.parametrize(("text", "says"), [("{", "whole file"), ('{"shift": 0.0}', "sampler: Field required")])
+def test_a_damaged_sampling_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    write_toy_model(tmp_path)
+    (tmp_path / "sampling.json").write_text(text)
+    with pytest.raises(ValueError, match=says) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_vectors_do_what_captions_do(tmp_path: Path) -> None:
     write_toy_model(tmp_path)
     model = load_model(tmp_path)
-    assert (model.sample(PROMPTS, [1, 2]) == model.sample(HashEncoder().encode(PROMPTS), [1, 2])).all()
+    assert (model.sample(PROMPTS, [1, 2]) == model.sample(PROMPTS, [1, 2], text=HashEncoder().encode(PROMPTS))).all()
+    other = model.sample(PROMPTS, [1, 2], text=HashEncoder().encode(PROMPTS[::-1]))
+    assert (model.sample(PROMPTS, [1, 2]) != other).any()
 
 
 def test_guidance_and_negative_reach_the_sampler(tmp_path: Path) -> None:
@@ -69,7 +128,22 @@ def test_guidance_and_negative_reach_the_sampler(tmp_path: Path) -> None:
     plain = model.sample(PROMPTS, [1, 2])
     strong = model.sampling.model_copy(update={"guidance_scale": 6.0})
     assert (model.sample(PROMPTS, [1, 2], sampling=strong) != plain).any()
-    assert (model.sample(PROMPTS, [1, 2], negative=model.encode(PROMPTS[::-1])) != plain).any()
+    assert (model.sample(PROMPTS, [1, 2], negative=PROMPTS[::-1]) != plain).any()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seeds": [1]}, "2 captions, 1 seeds: give one of each"),
+        ({"text": HashEncoder().encode(PROMPTS[:1])}, "2 captions, 2 seeds, 1 vectors"),
+        ({"negative": ["blue"]}, "2 captions, 2 seeds, 1 negative captions"),
+    ],
+)
+@pytest.mark.parametrize("family", ["unet", "gan"])
+def test_as_many_of_each_as_clips(tmp_path: Path, family: str, given: dict[str, Any], message: str) -> None:
+    write_toy_model(tmp_path, family)
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path).sample(PROMPTS, **{"seeds": [1, 2], **given})
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from bench.readme import CELL, LINE, SHOWN, TABLE, picture, table
-from pipeline.runtime.process import ROOT
+from bench.readme import CELL, SHOWN, TABLE, picture, table
+from pipeline.render.clips import LINE_PX
+from pipeline.runtime.code import ROOT
 from tests.report_toys import sample_rows
 
 
@@ -32,9 +33,9 @@ def test_the_picture_shows_each_kinds_first_samples_and_no_others() -> None:
     rows = sample_rows("unet", prompts=5)
     first = [row for row in rows if row.key.endswith("/model-0")]
     expected = sum(min(SHOWN[kind], sum(row.split == kind for row in first)) for kind in SHOWN)
-    sheet = np.asarray(picture(rows))
-    assert len(sheet) == expected * (CELL + LINE + 2)
+    sheet = picture(rows)
+    assert len(sheet) == expected * (CELL + LINE_PX + 2) - 2
     frames = first[0].frames()
     side = CELL // 2
-    middle = sheet[side, 1:CELL].reshape(-1, 3)  # the row through the middle of the first frame
+    middle = sheet[side, :CELL].reshape(-1, 3)  # the row through the middle of the first frame
     assert (middle[:, None] == np.unique(frames[0].reshape(-1, 3), axis=0)).all(axis=2).any(axis=1).all()

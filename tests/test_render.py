@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data import render
 from pipeline.data.gif import decode_gif
+from pipeline.render import clips as render
 
 
 def drifting_square(f: int = 6, side: int = 32, channels: int = 3) -> np.ndarray:
@@ -14,17 +14,6 @@ def drifting_square(f: int = 6, side: int = 32, channels: int = 3) -> np.ndarray
     for index in range(f):
         frames[index, 8:16, 2 + 2 * index : 10 + 2 * index] = (220, 30, 30, 255)[:channels]
     return frames
-
-
-def test_grey_and_alpha_become_rgb() -> None:
-    grey = np.full((1, 2, 2, 1), 90, np.uint8)
-    assert (render.to_rgb(grey) == 90).all()
-    assert render.to_rgb(grey).shape == (1, 2, 2, 3)
-    see_through = np.zeros((1, 2, 2, 4), np.uint8)
-    see_through[0, 0, 0] = (10, 20, 30, 255)
-    rgb = render.to_rgb(see_through)
-    assert rgb[0, 0, 0].tolist() == [10, 20, 30]
-    assert rgb[0, 1, 1].tolist() == [255, 255, 255]
 
 
 def test_contact_sheet_has_a_row_per_clip_from_first_to_last_frame() -> None:
@@ -39,6 +28,21 @@ def test_contact_sheet_has_a_row_per_clip_from_first_to_last_frame() -> None:
 def test_contact_sheet_of_short_clips_leaves_the_rest_blank() -> None:
     sheet = render.contact_sheet([drifting_square(f=2)], columns=4, gap=0)
     assert (sheet[:, 64:] == 255).all()
+
+
+def test_captions_stand_under_their_clips_and_are_cut_at_the_edge() -> None:
+    clips = [drifting_square(side=64), drifting_square(f=3)]
+    bare = render.contact_sheet(clips, columns=3)
+    sheet = render.contact_sheet(clips, columns=3, captions=[["first", "w " * 300], ["second"]])
+    assert sheet.shape == (64 + 2 + 32 + 3 * render.LINE_PX, 3 * 64 + 4, 3)
+    assert (sheet[:64] == bare[:64]).all()
+    below = 64 + 2 * render.LINE_PX + 2
+    assert (sheet[below : below + 32] == bare[66:98]).all()
+    dark = sheet.max(axis=2) < 128
+    for top in (64, 64 + render.LINE_PX, below + 32):
+        assert dark[top : top + render.LINE_PX].any()
+    assert dark[64 + render.LINE_PX :][: render.LINE_PX, -40:].any()  # the long line reaches the edge
+    assert not dark[:, -2:].any()  # and no further
 
 
 def test_grid_places_clips_row_by_row() -> None:
@@ -89,3 +93,10 @@ def test_mp4_is_h264_that_browsers_play(tmp_path: Path, side: int) -> None:
 def test_unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'avi' is unknown; allowed: gif, mp4, png, npy"):
         render.write_clip(tmp_path / "clip", drifting_square(), 10.0, "avi")
+
+
+def test_mp4_is_the_same_bytes_twice_and_takes_a_stream(tmp_path: Path) -> None:
+    clip = drifting_square()
+    first = render.write_clip(tmp_path / "first", clip, 10.0, "mp4").read_bytes()
+    render.write_mp4(tmp_path / "second.mp4", iter(clip), 10.0)
+    assert (tmp_path / "second.mp4").read_bytes() == first

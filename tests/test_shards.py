@@ -112,7 +112,7 @@ def test_the_sheet_shows_frames_and_captions(folder: Path) -> None:
     sheet = captioned_sheet(rows)
     frames = rows[0].frames()
     np.testing.assert_array_equal(sheet[:24, :24], frames[0])
-    np.testing.assert_array_equal(sheet[:24, 24 * 5 : 24 * 6], frames[5])
+    np.testing.assert_array_equal(sheet[:24, 26 * 5 :][:, :24], frames[5])
     assert (sheet[26:54] < 128).any()
     assert choose(folder, 3, 0, None) == rows
     assert {row.split for row in choose(folder, 9, 1, "validate")} == {"validate"}
@@ -121,7 +121,7 @@ def test_the_sheet_shows_frames_and_captions(folder: Path) -> None:
 def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["show", str(folder / "shard-00000.parquet"), "--out", str(tmp_path / "sheet.png")])
     with Image.open(tmp_path / "sheet.png", formats=("PNG",)) as image:
-        assert image.size[0] == 24 * 6
+        assert image.size[0] == 8 * 26 - 2
     main(["export", str(tmp_path / "plain"), "--set", str(folder), "--split", "train"])
     main(["import", str(tmp_path / "plain"), "--set", str(tmp_path / "back"), "--frames", "6", "--resolution", "24"])
     assert "5 clips" in capsys.readouterr().out

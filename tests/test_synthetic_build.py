@@ -8,15 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pipeline.data.shards import read_rows, read_set
-from pipeline.synthetic.build import build_set, split_counts
+from pipeline.data.shards import Row, count_clips, read_rows, read_set, write_set
+from pipeline.synthetic.build import GeneratedSet, build_set, publish_set, split_counts
 from pipeline.synthetic.moving_digits import digits_set
 from pipeline.synthetic.shapes import shapes_set
 from stages import moving_mnist, shapes
@@ -112,3 +114,63 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> No
     params = shapes_params(**more)
     build_set(shapes_set(params), split_counts(params), 20, tmp_path / "s", tmp_path / "whole", workers=1)
     assert digest(tmp_path / "out") == digest(tmp_path / "whole")
+
+
+@dataclass
+class PausingSet:
+    """A set whose clip 40 waits for `go`."""
+
+    inner: GeneratedSet
+    paused: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def row(self, split: str, index: int) -> Row:
+        if (split, index) == ("train", 40):
+            self.paused.set()
+            assert self.go.wait(60)
+        return self.inner.row(split, index)
+
+
+def test_a_run_beside_another_leaves_its_scratch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    one, other = shapes_params(**FEW), shapes_params(**FEW, seed=1)
+    slow = PausingSet(shapes_set(one))
+    running = threading.Thread(target=publish_set, args=(slow, one, "1" * 16, tmp_path / "one"))
+    running.start()
+    assert slow.paused.wait(60)
+    publish_set(shapes_set(other), other, "2" * 16, tmp_path / "other")
+    slow.go.set()
+    running.join()
+    assert count_clips(tmp_path / "one") == count_clips(tmp_path / "other") == split_counts(one)
+    build_set(shapes_set(one), split_counts(one), 16, tmp_path / "s", tmp_path / "alone")
+    assert digest(tmp_path / "one") == digest(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_two_parallel_runs_of_the_stage_publish_all_clips(tmp_path: Path) -> None:
+    environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    more = {**FEW, "train_clips": 600}
+    runs = []
+    for seed in (1, 1, 2):  # two do exactly the same: one of them waits
+        folder = tmp_path / f"copy-{len(runs)}"
+        folder.mkdir()
+        params_file(folder, "shapes", **more, seed=seed)
+        command = [sys.executable, "-m", "stages.shapes"]
+        runs.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True))
+    told = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], told
+    sets = [tmp_path / f"copy-{index}" / "data/shards/shapes" for index in range(3)]
+    assert all(count_clips(folder) == split_counts(shapes_params(**more)) for folder in sets)
+    assert digest(sets[0]) == digest(sets[1]) != digest(sets[2])
+    assert sum("waiting until it ends" in text for text in told) == 1
+
+
+def test_a_set_that_lost_a_shard_is_not_published(tmp_path: Path) -> None:
+    params = shapes_params(**FEW)
+    build_set(shapes_set(params), split_counts(params), 16, tmp_path / "s", tmp_path / "out")
+    (tmp_path / "out" / "shard-00001.parquet").unlink()
+    with pytest.raises(ValueError, match=r"its shards hold clips .*'train': 34, .*, not .*'train': 50"):
+        write_set(tmp_path / "out", read_set(tmp_path / "out"))

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.clip_dataset import (
+from pipeline.diffusion.noise import DropShares, draw_step, noise_of_seeds
+from pipeline.diffusion.process import Diffusion
+from pipeline.model_io.clip_dataset import (
     ClipShape,
     MemoryClips,
     StreamedClips,
@@ -18,8 +20,6 @@ from pipeline.data.clip_dataset import (
     index_split,
     open_clips,
 )
-from pipeline.diffusion.noise import DropShares, draw_step, noise_of_seeds
-from pipeline.diffusion.process import Diffusion
 from pipeline.training.batches import preparer, to_device
 from pipeline.training.feed import ClipFeed, prefetch
 from pipeline.training.setup import open_feed, text_statistics

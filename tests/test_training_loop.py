@@ -16,16 +16,16 @@ from pipeline.diffusion.noise import DropShares
 from pipeline.diffusion.process import Diffusion
 from pipeline.sampling.video_model import load_model
 from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.distributed import Team
+from pipeline.training.distributed import DistContext
 from pipeline.training.feed import ClipBatch, ClipFeed
 from pipeline.training.loop import train
 from pipeline.training.run import TrainResult
 from pipeline.training.setup import open_feed, open_preview, open_validation, start_network
-from pipeline.training.thread_parallel import crew_size
+from pipeline.training.thread_parallel import num_workers
 from stages import train as stage
 from tests.training_toys import toy_params, toy_texts, write_toy_params, write_toy_set
 
-TEAM = Team(0, 1, torch.device("cpu"))
+DIST = DistContext(0, 1, torch.device("cpu"))
 PRINT = "0123456789abcdef"
 
 
@@ -70,7 +70,7 @@ def run(
         diffusion=Diffusion(params.diffusion),
         params=params.train,
         shares=DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present),
-        team=TEAM,
+        dist=DIST,
         checkpoints=Checkpoints(folder, fingerprint),
         validation=open_validation(toy_set, params.train, texts) if looks else None,
         preview=open_preview(toy_set, params.train, params.sampling, texts, folder / "samples", 10.0)
@@ -163,7 +163,7 @@ def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
     with pytest.raises(PowerCutError):
         run(toy_set, tmp_path / "cut", params, off_at=5)
     assert_same_bytes(both, run(toy_set, tmp_path / "cut", params))
-    monkeypatch.setattr("pipeline.training.loop.crew_size", lambda *_: 1)
+    monkeypatch.setattr("pipeline.training.loop.num_workers", lambda *_: 1)
     alone = run(toy_set, tmp_path / "alone", params)
     rtol = 0.05 if params.train.precision == "bf16" else 2e-4
     torch.testing.assert_close(curve(both), curve(alone), rtol=rtol, atol=2e-5)
@@ -171,18 +171,20 @@ def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
 
 @pytest.mark.usefixtures("two_cores")
 @pytest.mark.parametrize(
-    ("team", "dropout", "changes", "size"),
+    ("dist", "dropout", "changes", "size"),
     [
-        (TEAM, 0.0, {}, 2),
-        (TEAM, 0.0, {"batch_size": 6, "accumulate": 2}, 1),  # three clips do not divide by two
-        (TEAM, 0.0, {"compile": True}, 1),
-        (TEAM, 0.1, {}, 1),
-        (Team(0, 2, torch.device("cpu")), 0.0, {}, 1),
-        (Team(0, 1, torch.device("cuda")), 0.0, {}, 1),
+        (DIST, 0.0, {}, 2),
+        (DIST, 0.0, {"batch_size": 6, "accumulate": 2}, 1),  # three clips do not divide by two
+        (DIST, 0.0, {"compile": True}, 1),
+        (DIST, 0.1, {}, 1),
+        (DistContext(0, 2, torch.device("cpu")), 0.0, {}, 1),
+        (DistContext(0, 1, torch.device("cuda")), 0.0, {}, 1),
     ],
 )
-def test_a_crew_is_as_large_as_the_run_allows(team: Team, dropout: float, changes: dict[str, Any], size: int) -> None:
-    assert crew_size(nn.Dropout(dropout), team, toy_params(**changes).train) == size
+def test_there_are_as_many_workers_as_the_run_allows(
+    dist: DistContext, dropout: float, changes: dict[str, Any], size: int
+) -> None:
+    assert num_workers(nn.Dropout(dropout), dist, toy_params(**changes).train) == size
 
 
 class Diverging(nn.Module):
@@ -264,7 +266,7 @@ def test_it_overfits_one_clip(toy_set: Path, tmp_path: Path, optimizer: str) -> 
         diffusion=Diffusion(params.diffusion),
         params=params.train,
         shares=DropShares(0.1, 0.1, 0.0),
-        team=TEAM,
+        dist=DIST,
         checkpoints=Checkpoints(tmp_path, PRINT),
     )
     losses = [row.loss for row in result.history.steps]

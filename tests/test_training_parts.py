@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from pipeline.runtime import parallel as cores
-from pipeline.training.checkpoints import Checkpoints, claim_folder, forget_old_runs
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.determinism import repeatable
-from pipeline.training.distributed import Team, torchrun_args
+from pipeline.training.distributed import DistContext, torchrun_args
 from pipeline.training.ema import Ema, ema_decay_at
 from pipeline.training.history import History, ValidationRow
 from pipeline.training.optimizers import Muon, Optimizers, is_muon_matrix, lr_share, orthogonalise
@@ -243,22 +243,6 @@ def test_a_failed_write_leaves_the_older_checkpoint_and_no_half(
     assert list(tmp_path.iterdir()) == [older]
 
 
-def test_old_runs_are_forgotten_but_the_newest_and_the_live(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    folders = [tmp_path / (digit * 16) for digit in "abcde"]
-    for age, folder in enumerate(folders):
-        folder.mkdir()
-        (folder / "lock").touch()
-        os.utime(folder, (1000 - age, 1000 - age))
-    (tmp_path / "samples").mkdir()
-    with claim_folder(folders[4]):
-        forget_old_runs(folders[0], keep=2)
-        with pytest.raises(ValueError, match="another process is training exactly this"), claim_folder(folders[4]):
-            pass
-    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "b", "c", "e", "s"]
-    assert "starting fresh" in caplog.text
-
-
 # The rest
 
 
@@ -287,7 +271,7 @@ def test_history_comes_back_exactly_and_thins_by_means(tmp_path: Path) -> None:
     history = History()
     for step in range(1, 11):
         history.add(step, torch.tensor(step / 3), 1e-3 * step, torch.tensor(1.0))
-    assert history.settle(Team(0, 1, CPU)) is None
+    assert history.settle(DistContext(0, 1, CPU)) is None
     history.validations.append(ValidationRow(10, 0.5, 0.25, 0.125))
     again = History()
     again.load_state_dict(history.state_dict())
@@ -310,16 +294,16 @@ def test_the_first_bad_step_is_found() -> None:
     history = History()
     for step, loss in enumerate([1.0, math.inf, math.nan], start=1):
         history.add(step, torch.tensor(loss), 1e-3, torch.tensor(1.0))
-    bad = history.settle(Team(0, 1, CPU))
+    bad = history.settle(DistContext(0, 1, CPU))
     assert bad is not None
     assert bad.step == 2
 
 
 def test_positions_are_cut_among_processes_and_micro_batches() -> None:
-    cuts = [Team(rank, 2, CPU).positions(12, 3) for rank in range(2)]
+    cuts = [DistContext(rank, 2, CPU).positions(12, 3) for rank in range(2)]
     assert [place for cut in cuts for part in cut for place in range(12)[part]] == list(range(12))
     with pytest.raises(ValueError, match=r"train\.batch_size=12 does not divide by 5 processes"):
-        Team(0, 5, CPU).positions(12, 1)
+        DistContext(0, 5, CPU).positions(12, 1)
 
 
 def test_torchrun_is_asked_for_by_gpus_or_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,8 @@ from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
 from pipeline.config.params import UnetParams, load_params
-from pipeline.text.captions import TextBatch
-from pipeline.unet import cpu_kernels as cpu
-from pipeline.unet.attention import (
+from pipeline.diffusion.unet import cpu_kernels as cpu
+from pipeline.diffusion.unet.attention import (
     CrossAttention,
     Grid,
     JointAttention,
@@ -23,8 +22,9 @@ from pipeline.unet.attention import (
     SpatialLinearAttention,
     TemporalAttention,
 )
-from pipeline.unet.blocks import ConvNextBlock, ResnetBlock, TemporalConv
-from pipeline.unet.unet3d import Shrink, SplitFrames, UNet3D, Widen, build_unet
+from pipeline.diffusion.unet.blocks import ConvNextBlock, ResnetBlock, TemporalConv
+from pipeline.diffusion.unet.unet3d import Shrink, SplitFrames, UNet3D, Widen, build_unet
+from pipeline.text.captions import TextBatch
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = load_params(ROOT / "params.yaml").unet

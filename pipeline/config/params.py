@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.config.earlier import what_became_of
+
 Dataset = Literal["shapes", "moving_mnist", "msrvtt"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 BANNED_KEYS = ("size", "nfiles")  # DVC drops params of these names from its cache key (dvc#10296)
@@ -300,9 +302,8 @@ class TrainGanParams(Section):
     r1_every: Positive
     contrast_weight: NonNegativeFloat
     mismatch: bool
-    rivals: Count
+    hard_negatives: Count
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
-    text: Literal["words", "encoder"]
     word_dim: Positive
     word_window: Positive
     noise_dim: Positive
@@ -310,9 +311,9 @@ class TrainGanParams(Section):
     code_dim: Annotated[int, Field(ge=2)]
     base_dim: Positive
     sprites: Positive
-    background_told: bool
+    background_sees_text: bool
     discriminator_dim: Positive
-    judged_frames: Positive
+    discriminator_frames: Positive
     clip_resolution: Annotated[int, Field(ge=8)]
     ram_budget_gb: PositiveFloat
     checkpoint_every: Positive
@@ -328,6 +329,8 @@ class EvaluateParams(Section):
     curve_prompts: Positive
     guidance_scales: listed(NonNegativeFloat)  # type: ignore[valid-type]
     steps: listed(Positive)  # type: ignore[valid-type]
+    showcase_prompts: Positive
+    showcase_seeds: Positive
     seed: Seed
 
 
@@ -370,6 +373,7 @@ def parse_params(tree: Any, where: str = "params") -> Params:
     if not isinstance(tree, dict):
         raise ParamsError(f"{where}: expected sections, got {type(tree).__name__}")
     _refuse_banned_keys(tree, where)
+    _refuse_earlier_keys(tree, where)
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -382,6 +386,13 @@ def _refuse_banned_keys(tree: dict[str, Any], where: str, prefix: str = "") -> N
             raise ParamsError(f"{where}: {prefix}{key}: DVC ignores params of this name (dvc#10296); rename the key")
         if isinstance(value, dict):
             _refuse_banned_keys(value, where, f"{prefix}{key}.")
+
+
+def _refuse_earlier_keys(tree: dict[str, Any], where: str) -> None:
+    for section, values in tree.items():
+        for key in values if isinstance(values, dict) else ():
+            if told := what_became_of(f"{section}.{key}"):
+                raise ParamsError(f"{where}: {section}.{key}: {told}")
 
 
 def _one_line(error: ValidationError, where: str) -> str:

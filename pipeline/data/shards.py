@@ -8,6 +8,7 @@ the set holds: counts per split, held-out combinations, templates, attributes in
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -112,9 +113,25 @@ def read_captions(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             yield record["key"], record["split"], tuple(record["captions"])
 
 
+def count_clips(folder: Path) -> dict[str, int]:
+    """Clips of each split that has any, by the shards themselves."""
+    counts: Counter[str] = Counter()
+    for path in sorted(folder.glob("shard-*.parquet")):
+        counts.update(pq.read_table(path, columns=["split"]).column("split").to_pylist())
+    return dict(sorted(counts.items()))
+
+
 def write_set(folder: Path, description: dict[str, Any]) -> None:
-    """Publish what the set holds beside its shards."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Publish what the set holds beside its shards.
+
+    Raises ValueError where the shards do not hold the clips of each split that `counts` says.
+    """
+    told = {split: count for split, count in sorted(description["counts"].items()) if count}
+    there = count_clips(folder)
+    if there != told:
+        raise ValueError(
+            f"{folder}: its shards hold clips {there}, not {told}; something deleted or changed them; rerun"
+        )
     (folder / "set.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.tensors import to_model
 from pipeline.diffusion.noise import derive_seed, noise_of_seeds
 from pipeline.diffusion.process import Diffusion
+from pipeline.model_io.tensors import to_model
 from pipeline.text.captions import TextBatch
 from pipeline.training.history import ValidationRow
 

@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import DiffusionParams, EvaluateParams, ReportParams, SamplingParams
-from pipeline.data.clip_dataset import ClipShape, fit_clip
-from pipeline.data.model_card import ModelCard
-from pipeline.data.render import to_rgb
+from pipeline.config.params import DiffusionParams, EvaluateParams, SamplingParams
+from pipeline.data.frames import to_rgb
 from pipeline.data.shards import Row, read_rows, read_set
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
@@ -38,6 +36,8 @@ from pipeline.evaluation.scoring import (
 from pipeline.evaluation.showcase import showcase
 from pipeline.judge.judge import Judge
 from pipeline.judge.retrieval import recall_metrics
+from pipeline.model_io.clip_dataset import ClipShape, fit_clip
+from pipeline.model_io.model_card import ModelCard
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
 
@@ -67,11 +67,10 @@ class Evaluation:
 def evaluate_model(
     model: VideoModel,
     judge: Judge,
-    table: CaptionTable | None,
+    table: CaptionTable | None,  # None: the model reads the words of a caption itself
     shards: Path,
     evaluate: EvaluateParams,
-    report: ReportParams,
-    sampling: SamplingParams,
+    sampling: SamplingParams | None,  # None: the model has no such choices
 ) -> Evaluation:
     """Everything about one model. Raises ValueError where the set has nothing to judge by."""
     card = model.card
@@ -84,16 +83,16 @@ def evaluate_model(
     if answers[0].marks:
         _judge_attributes(result, judge, answers, evaluate.seed)
     else:
-        _judge_retrieval(result, judge, table, answers[0])
+        _judge_retrieval(result, judge, answers[0])
         result.metrics |= memory_metrics(answers[-1], evaluate.seed)
     result.metrics |= _cost(answers)
     result.metrics |= distance_metrics(judge, answers[0], shards, card, evaluate)
-    if card.family == "unet":
+    if sampling is not None:
         _add_curves(result, model, judge, table, answers[0], evaluate, sampling)
         result.tables["loss_by_noise"] = loss_by_noise(model, table, answers[0].prompts, evaluate.batch_size)
         result.metrics["val_error"] = float(np.mean([row["error"] for row in result.tables["loss_by_noise"]]))
     for answered in answers:
-        result.samples += showcase(model, judge, table, answered, evaluate, report, sampling)
+        result.samples += showcase(model, judge, table, answered, evaluate, sampling)
     result.metrics |= {
         "dataset": card.dataset,
         "family": card.family,
@@ -121,7 +120,7 @@ def _answer(
     table: CaptionTable | None,
     prompts: PromptSet,
     evaluate: EvaluateParams,
-    sampling: SamplingParams,
+    sampling: SamplingParams | None,
 ) -> Answers:
     samples = sample_prompts(model, table, prompts, batch_size=evaluate.batch_size, sampling=sampling)
     if not has_attributes(prompts):
@@ -147,13 +146,12 @@ def _judge_attributes(result: Evaluation, judge: Judge, answers: Sequence[Answer
     result.tables["accuracy"] = table
 
 
-def _judge_retrieval(result: Evaluation, judge: Judge, table: CaptionTable | None, answered: Answers) -> None:
+def _judge_retrieval(result: Evaluation, judge: Judge, answered: Answers) -> None:
     retrieval, prompts = judge.retrieval, answered.prompts
-    if retrieval is None or table is None:
+    if retrieval is None:
         raise ValueError("this judge was trained on a set with attributes, not on real video; rerun the judge stage")
-    pooled = table.batch(prompts.captions).pooled.numpy()
-    made = recall_metrics(retrieval.similarity(to_rgb(answered.samples.frames), pooled))
-    real = recall_metrics(retrieval.similarity(prompts.real, pooled))
+    made = recall_metrics(retrieval.similarity(to_rgb(answered.samples.frames), prompts.captions))
+    real = recall_metrics(retrieval.similarity(prompts.real, prompts.captions))
     result.metrics |= made
     result.metrics |= {key.replace("retrieval.", "retrieval_on_real."): value for key, value in real.items()}
     result.metrics |= {"retrieval.clips": len(prompts), "clip_similarity_note": CLIP_NOTE}

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.render import enlarge, write_clip
+from pipeline.data.frames import enlarge
 from pipeline.evaluation.evaluate import Evaluation
+from pipeline.render.clips import write_clip
 
 GIFS_PER_KIND = 8
 GIF_SCALE = 3

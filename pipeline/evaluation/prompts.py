@@ -18,9 +18,9 @@ from torch import nn
 from tqdm import tqdm
 
 from pipeline.config.params import SamplingParams
-from pipeline.data.clip_dataset import ClipShape, fit_clip, keep_known
-from pipeline.data.model_card import ModelCard
 from pipeline.data.shards import Row, read_rows
+from pipeline.model_io.clip_dataset import ClipShape, fit_clip, keep_known
+from pipeline.model_io.model_card import ModelCard
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
@@ -160,8 +160,8 @@ def _sample_fitting(
     sampling: SamplingParams | None,
 ) -> list[np.ndarray]:
     try:
-        text = table.batch(captions) if table is not None and model.card.text is not None else captions
-        return list(model.sample(text, seeds, captions=captions, sampling=sampling))
+        text = table.batch(captions) if table is not None and model.card.text is not None else None
+        return list(model.sample(captions, seeds, text=text, sampling=sampling))
     except torch.OutOfMemoryError:
         if len(captions) == 1:
             raise ValueError("one clip does not fit the device's memory; sample on the CPU or a larger GPU") from None

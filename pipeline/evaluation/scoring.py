@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.data.render import to_rgb
+from pipeline.data.frames import to_rgb
 from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, exact_chance, flat_marks, wilson
 from pipeline.evaluation.prompts import PromptSet, Samples
 from pipeline.judge.judge import Judge
-from pipeline.oracles.shapes import Reading, score
+from pipeline.judge.oracles.reading import Reading
 
 WORD_FIELDS = ("shape", "colour", "colour_to", "size", "digit", "motion", "speed")  # what of a thing decides its marks
 
@@ -45,7 +45,7 @@ def mark_clips(judge: Judge, readings: Sequence[Reading], attributes: Sequence[M
 
 def mark(judge: Judge, reading: Reading, attributes: Mapping[str, Any]) -> Marks:
     """A reading against the attributes that were asked for."""
-    return score(reading, attributes, judge.card.in_play, resolution=judge.card.resolution)
+    return judge.score_reading(reading, attributes)
 
 
 def accuracy_table(kind: str, answered: Answers) -> list[dict[str, Any]]:

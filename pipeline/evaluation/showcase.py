@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import EvaluateParams, ReportParams, SamplingParams
+from pipeline.config.params import EvaluateParams, SamplingParams
+from pipeline.data.frames import to_rgb
 from pipeline.data.gif import encode_gif
-from pipeline.data.model_card import ModelCard
-from pipeline.data.render import to_rgb
 from pipeline.data.shards import Row
 from pipeline.evaluation.metrics import Marks
 from pipeline.evaluation.prompts import PromptSet, sample_prompts
 from pipeline.evaluation.scoring import Answers, in_words, mark_clips, read_clips
 from pipeline.judge.judge import Judge
-from pipeline.oracles.shapes import Reading
+from pipeline.judge.oracles.reading import Reading
+from pipeline.model_io.model_card import ModelCard
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
 
@@ -37,17 +37,16 @@ def showcase(
     table: CaptionTable | None,
     answered: Answers,
     evaluate: EvaluateParams,
-    report: ReportParams,
-    sampling: SamplingParams,
+    sampling: SamplingParams | None,
 ) -> Iterator[Row]:
-    """The real clip and `report.seeds` takes of each of the first prompts, then the first failures of the rest."""
+    """The real clip and `showcase_seeds` takes of the first `showcase_prompts`, then the first failures of the rest."""
     card, prompts = model.card, answered.prompts
-    asked = prompts.first(report.prompts)
+    asked = prompts.first(evaluate.showcase_prompts)
     for index, frames in enumerate(asked.real):
         yield _row(card, prompts, index, Shown(frames), role="real")
     for index in range(len(asked)):
         yield _row(card, prompts, index, _shown(answered, index), role="model")
-    for take in range(1, report.seeds):
+    for take in range(1, evaluate.showcase_seeds):
         more = sample_prompts(
             model,
             table,
@@ -62,7 +61,7 @@ def showcase(
         for index in range(len(asked)):
             yield _row(card, prompts, index, _shown(again, index), role="model", take=take)
     failures = [i for i, marks in enumerate(answered.marks) if i >= len(asked) and not marks["joint"]]
-    for index in failures[: report.prompts]:
+    for index in failures[: evaluate.showcase_prompts]:
         yield _row(card, prompts, index, _shown(answered, index), role="failure")
 
 

@@ -1,7 +1,8 @@
 """The GAN's generator: one content code and one motion path give a whole video.
 
 The content code (noise and text) grows from an 8x8 stem, DCGAN-wise, into a few sprites with opacity. The background
-grows beside them from the noise alone, unless it is told the caption: told, it drew the object, which then stood still.
+grows beside them from the noise alone, unless params say otherwise: conditioned on the caption it drew the object,
+which then stood still.
 The motion path (its own noise, text, frame index) is a temporal convolution that gives each sprite a pose and a tint in
 each frame. A frame is its posed sprites laid over the background (two streams and a mask as in VGAN, arXiv:1609.02612;
 the warp of spatial transformers, arXiv:1506.02025). Codes are drawn once per clip: frames can differ by the path alone.
@@ -13,7 +14,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from pipeline.config.params import TrainGanParams
-from pipeline.data.model_card import ModelCard, read_section
-from pipeline.gan.text_encoder import SAID, CaptionReader, Vocabulary
-
-if TYPE_CHECKING:
-    from pipeline.text.captions import TextBatch
+from pipeline.gan.text_encoder import TEXT_DIM, TextEncoder, Vocabulary
+from pipeline.model_io.model_card import ModelCard, read_section
 
 STEM = 8  # px, height and width of the first grid
 NARROWEST = 16  # channels
@@ -39,7 +36,7 @@ HARMONICS = 3  # of the frame index, beside the index itself
 
 @dataclass(frozen=True)
 class Layers:
-    """A clip before it is laid out: what is drawn, and where it is in each frame."""
+    """A clip before it is rendered: its pictures, and their places in each frame."""
 
     background: Tensor  # (B, C, H, W) in [-1, 1]
     sprites: Tensor  # (B, K, C + 1, H, W): colour times opacity, and opacity in [0, 1]
@@ -121,26 +118,21 @@ class MotionPath(nn.Module):
 class VideoGenerator(nn.Module):
     """Noise and caption to a video (B, C, F, H, W) in [-1, 1]."""
 
-    def __init__(
-        self,
-        params: TrainGanParams,
-        vocabulary: Sequence[str],
-        encoder_width: int | None,
-    ) -> None:
+    def __init__(self, params: TrainGanParams, vocabulary: Sequence[str]) -> None:
         super().__init__()
         self.params = params
         self.vocabulary = Vocabulary(vocabulary)
-        self.reader = CaptionReader(params, len(self.vocabulary), encoder_width)
+        self.reader = TextEncoder(params, len(self.vocabulary))  # so called in saved weights
         code_dim, k, c = params.code_dim, params.sprites, params.channels
-        self.content = nn.Sequential(nn.Linear(SAID + params.noise_dim, code_dim), nn.SiLU())
-        self.motion = nn.Sequential(nn.Linear(SAID + params.motion_dim, code_dim), nn.SiLU())
-        scene_dim = code_dim if params.background_told else params.noise_dim
+        self.content = nn.Sequential(nn.Linear(TEXT_DIM + params.noise_dim, code_dim), nn.SiLU())
+        self.motion = nn.Sequential(nn.Linear(TEXT_DIM + params.motion_dim, code_dim), nn.SiLU())
+        scene_dim = code_dim if params.background_sees_text else params.noise_dim
         self.background = Canvas(scene_dim, max(params.base_dim // 2, 1), c, params.resolution)
         self.canvas = Canvas(code_dim, params.base_dim, k * (c + 1), params.resolution)
         self.path = MotionPath(code_dim, params.frames, code_dim // 2, k * (POSE + c))
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """All but the reader's, which the judges train."""
+        """All but the text encoder's, which are trained with the discriminators."""
         return [weight for name, weight in self.named_parameters() if not name.startswith("reader.")]
 
     def noise(self, generators: Sequence[torch.Generator]) -> Tensor:
@@ -149,17 +141,17 @@ class VideoGenerator(nn.Module):
         return torch.stack([torch.randn(width, generator=generator) for generator in generators])
 
     def layers(self, noise: Tensor, text: Tensor) -> Layers:
-        """What the clip shows. noise (B, noise_dim + motion_dim); text: word indices (B, L) or vectors (B, D)."""
+        """The clip's layers. noise (B, noise_dim + motion_dim); text: word indices (B, L)."""
         k = self.params.sprites
-        said = F.layer_norm(self.reader(text).detach(), (SAID,))
+        text_features = F.layer_norm(self.reader(text).detach(), (TEXT_DIM,))
         content_noise, motion_noise = noise.split([self.params.noise_dim, self.params.motion_dim], dim=1)
-        content = self.content(torch.cat([said, content_noise], 1))
-        path = self.path(self.motion(torch.cat([said, motion_noise], 1)))
+        content = self.content(torch.cat([text_features, content_noise], 1))
+        path = self.path(self.motion(torch.cat([text_features, motion_noise], 1)))
         path = rearrange(path, "b f (k d) -> b f k d", k=k)
         sprites = rearrange(self.canvas(content), "b (k c) h w -> b k c h w", k=k)
         opacity = torch.sigmoid(sprites[:, :, -1:])
         return Layers(
-            background=torch.tanh(self.background(content if self.params.background_told else content_noise)),
+            background=torch.tanh(self.background(content if self.params.background_sees_text else content_noise)),
             sprites=torch.cat([torch.tanh(sprites[:, :, :-1]) * opacity, opacity], dim=2),
             poses=path[..., :POSE] * path.new_tensor(POSE_GAINS),
             tints=path[..., POSE:] * TINT_GAIN,
@@ -168,17 +160,11 @@ class VideoGenerator(nn.Module):
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         return render(self.layers(noise, text))
 
-    def sample(self, text: TextBatch | None, captions: Sequence[str] | None, seeds: Sequence[int]) -> Tensor:
+    def sample(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """(B, C, F, H, W). One clip at a time: a sample depends on its seed and caption, never on its neighbours."""
         device = next(self.parameters()).device
-        if self.params.text == "words":
-            if captions is None:
-                raise ValueError("this model reads words (train_gan.text=words): give captions, not their vectors")
-            self.vocabulary.warn_of_unknown(captions)
-            inputs = [self.vocabulary.indices([caption]) for caption in captions]
-        else:
-            assert text is not None, "train_gan.text=encoder needs the captions' vectors"
-            inputs = list(text.pooled.split(1))
+        self.vocabulary.warn_of_unknown(captions)
+        inputs = [self.vocabulary.indices([caption]) for caption in captions]
         noises = [self.noise([torch.Generator().manual_seed(seed)]) for seed in seeds]
         clips = [self(z.to(device), one.to(device)) for z, one in zip(noises, inputs, strict=True)]
         return torch.cat(clips)
@@ -218,5 +204,4 @@ def _posed(sprite: Tensor, poses: Tensor) -> Tensor:
 
 def build_gan(card: ModelCard) -> VideoGenerator:
     """The untrained generator that a model card describes."""
-    params = read_section(TrainGanParams, card, "train_gan")
-    return VideoGenerator(params, card.vocabulary, card.text["width"] if card.text else None)
+    return VideoGenerator(read_section(TrainGanParams, card, "train_gan"), card.vocabulary)

@@ -43,18 +43,18 @@ def contrastive_loss(
     video: Tensor,  # (B, D), unit vectors
     text: Tensor,  # (B, D)
     same: Tensor,  # bool (B, B): captions that are equal are no negatives
-    rivals: Tensor | None = None,  # (B, R, D): of captions that only their own clip is compared with
-    known: Tensor | None = None,  # bool (B, R): which of them there are
+    negatives: Tensor | None = None,  # (B, R, D): of captions that only their own clip is compared with
+    negatives_mask: Tensor | None = None,  # bool (B, R): which of them there are
     temperature: float = 0.1,
 ) -> Tensor:
-    """How badly videos and captions find each other in the batch (InfoNCE, both ways; arXiv:2101.04702 uses it in both
-    networks). A clip looks for its caption among its rivals, too."""
+    """Contrast of videos and captions in the batch (InfoNCE, both ways; arXiv:2101.04702 uses it in both
+    networks). A clip is also compared with its own negatives."""
     logits = video @ text.T / temperature
     others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     logits = logits.masked_fill(others, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     offered = logits
-    if rivals is not None and known is not None:
-        near = torch.einsum("bd,brd->br", video, rivals) / temperature
-        offered = torch.cat([logits, near.masked_fill(~known, float("-inf"))], dim=1)
+    if negatives is not None and negatives_mask is not None:
+        near = torch.einsum("bd,brd->br", video, negatives) / temperature
+        offered = torch.cat([logits, near.masked_fill(~negatives_mask, float("-inf"))], dim=1)
     return (F.cross_entropy(offered, target) + F.cross_entropy(logits.T, target)) / 2

@@ -1,4 +1,4 @@
-"""Captions as vectors for the GAN: a trained word embedding (mean over the words) or the encoder's pooled vectors.
+"""Captions as vectors for the GAN: a word embedding that is trained with it.
 
 The vocabulary is the sorted words of the train captions and is saved with the model. A word outside it is `<unk>`: a
 zero vector that is never trained, so that an unknown word says nothing instead of something wrong.
@@ -17,7 +17,7 @@ from pipeline.text.vocabulary import words_of
 
 log = logging.getLogger("t2v")
 
-SAID = 128  # width of what a caption becomes
+TEXT_DIM = 128  # of a caption's features
 
 
 class Vocabulary:
@@ -51,11 +51,10 @@ class Vocabulary:
 
 class WordEmbedding(nn.Module):
     """indices (B, L) to (B, width): the mean of the trained word vectors, or, where `window` is more than one word, the
-    strongest answer of a convolution over them ("from left to right" is not "from right to left"; arXiv:1408.5882)."""
+    maximum of a convolution over them ("from left to right" is not "from right to left"; arXiv:1408.5882)."""
 
     def __init__(self, words: int, width: int, window: int) -> None:
         super().__init__()
-        self.width = width
         self.table = nn.Parameter(torch.randn(words - 2, width))  # padding and <unk> stay zero: no row of theirs
         self.phrase = nn.Conv1d(width, width, window, padding="same") if window > 1 else None
 
@@ -65,45 +64,20 @@ class WordEmbedding(nn.Module):
         real = (indices >= 1).unsqueeze(-1)
         if self.phrase is None:
             return vectors.sum(1) / real.sum(1).clamp(min=1)
-        answers = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
-        return answers.masked_fill(~real, float("-inf")).amax(1)
+        phrases = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
+        return phrases.masked_fill(~real, float("-inf")).amax(1)
 
 
-class PooledText(nn.Module):
-    """Pooled encoder vectors (B, width), standardised per dimension over the train captions."""
+class TextEncoder(nn.Module):
+    """A caption's word indices (B, L) to features (B, TEXT_DIM).
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("std", torch.ones(width))
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        return (pooled - self.mean) / self.std
-
-    def set_statistics(self, pooled: Tensor) -> None:
-        """Take mean and standard deviation from the train captions' vectors (N, width)."""
-        self.mean.copy_(pooled.mean(0))
-        self.std.copy_(pooled.std(0).clamp(min=1e-4))
-
-
-class CaptionReader(nn.Module):
-    """A caption's word indices (B, L), or encoder vectors (B, D), to features (B, SAID).
-
-    The judges train it, on real clips beside their captions; the generator listens to what they have learnt to hear.
+    It is trained with the discriminators, on real clips beside their captions, and not by the generator's loss.
     """
 
-    def __init__(self, params: TrainGanParams, words: int, encoder_width: int | None) -> None:
+    def __init__(self, params: TrainGanParams, words: int) -> None:
         super().__init__()
-        self.source: WordEmbedding | PooledText
-        if encoder_width is None:
-            self.source = WordEmbedding(words, params.word_dim, params.word_window)
-        else:
-            self.source = PooledText(encoder_width)
-        self.mix = nn.Sequential(nn.LayerNorm(self.source.width), nn.Linear(self.source.width, SAID), nn.SiLU())
+        self.source = WordEmbedding(words, params.word_dim, params.word_window)
+        self.mix = nn.Sequential(nn.LayerNorm(params.word_dim), nn.Linear(params.word_dim, TEXT_DIM), nn.SiLU())
 
     def forward(self, text: Tensor) -> Tensor:
         return self.mix(self.source(text))

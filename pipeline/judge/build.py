@@ -1,9 +1,8 @@
-"""Make the judge of a set: train its networks on train clips, then measure everything on clips it never saw."""
+"""Building of the judge of a set: train its networks on train clips, then measure everything on clips it never saw."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,16 +14,15 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.config.params import JudgeParams
-from pipeline.data.clip_dataset import keep_known
+from pipeline.data.frames import even_indices
 from pipeline.data.shards import LoadedSplit, load_rows, read_rows, read_set
 from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.judge.judge import Judge, JudgeCard
-from pipeline.judge.ladder import CORRUPTIONS, climb, shares_right
+from pipeline.judge.ladder import CORRUPTIONS, run_ladder, shares_right
+from pipeline.judge.oracles.digit_classifier import DigitReader
+from pipeline.judge.oracles.digits import cut_out, find_strokes
 from pipeline.judge.retrieval import recall_metrics, train_retrieval
-from pipeline.oracles.digit_classifier import DigitReader
-from pipeline.oracles.digits import cut_out, find_strokes
-from pipeline.text.captions import CaptionTable
 
 log = logging.getLogger("t2v")
 
@@ -36,7 +34,7 @@ CROP_WITHIN = 0.06  # of the height, between a crop and the digit that it shows
 
 
 @dataclass(frozen=True)
-class Made:
+class JudgeBuild:
     """A judge, its corruption ladder (None for real video) and how many clips it was made from."""
 
     judge: Judge
@@ -45,20 +43,19 @@ class Made:
     val_clips: int
 
 
-def make_judge(shards: Path, table: Path, params: JudgeParams, device: torch.device) -> Made:
-    """The judge of the set in `shards`; `table` holds its captions' vectors, read for real video only."""
+def build_judge(shards: Path, params: JudgeParams, device: torch.device) -> JudgeBuild:
+    """The judge of the set in `shards`."""
     description = read_set(shards)
     generated = description["set"] in CORRUPTIONS
-    texts = None if generated else CaptionTable.read(table)
-    train = _load(shards, "train", MEMORY_BYTES, texts)
-    val = _load(shards, "val" if generated else "validate", MEMORY_BYTES // 4, texts, VAL_CLIPS)
+    train = _load(shards, "train", MEMORY_BYTES)
+    val = _load(shards, "val" if generated else "validate", MEMORY_BYTES // 4, VAL_CLIPS)
     log.info("judge: %d train and %d val clips of %s", len(train), len(val), description["set"])
-    if texts is not None:
-        return Made(_judge_of_real_video(description, train, val, texts, params, device), None, len(train), len(val))
+    if not generated:
+        return JudgeBuild(_judge_of_real_video(description, train, val, params, device), None, len(train), len(val))
     judge = _judge_of_generated(description, train, val, params, device)
     few = slice(0, LADDER_CLIPS)
-    ladder = climb(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
-    return Made(judge, ladder, len(train), len(val))
+    ladder = run_ladder(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
+    return JudgeBuild(judge, ladder, len(train), len(val))
 
 
 def _judge_of_generated(
@@ -70,28 +67,22 @@ def _judge_of_generated(
     mean, std = _scale(net, train.frames, params, device)
     reader = _digit_reader(train, params, device) if description["set"] == "moving_mnist" else None
     named = _named_right(net, namer, val, in_play, device)
-    card = _card(description, train, params, None, in_play, {})
+    card = _card(description, train, params, in_play, {})
     judge = Judge(card, net, mean, std, digit_reader=reader, device=device)
     read = shares_right(judge.score_many(val.frames, val.attributes))
     metrics = {f"oracle_on_real.{name}": value for name, value in read.items()}
-    card = _card(description, train, params, None, in_play, {**metrics, "features.values_right": named})
+    card = _card(description, train, params, in_play, {**metrics, "features.values_right": named})
     return Judge(card, net, mean, std, digit_reader=reader, device=device)
 
 
 def _judge_of_real_video(
-    description: dict[str, Any],
-    train: LoadedSplit,
-    val: LoadedSplit,
-    table: CaptionTable,
-    params: JudgeParams,
-    device: torch.device,
+    description: dict[str, Any], train: LoadedSplit, val: LoadedSplit, params: JudgeParams, device: torch.device
 ) -> Judge:
-    pooled = np.asarray(table.pooled, np.float32)
-    retrieval = train_retrieval(train.frames, _rows_of(table, train.captions), pooled, params, device)
+    retrieval = train_retrieval(train.frames, train.captions, params, device)
     mean, std = _scale(retrieval.features, train.frames, params, device)
-    own = pooled[[rows[0] for rows in _rows_of(table, val.captions)]]
+    own = [captions[0] for captions in val.captions]
     metrics = recall_metrics(retrieval.similarity(val.frames, own), seed=params.seed)
-    card = _card(description, train, params, int(pooled.shape[1]), {}, metrics)
+    card = _card(description, train, params, {}, metrics, retrieval.half.vocabulary)
     return Judge(card, retrieval.features, mean, std, text_half=retrieval.half, device=device)
 
 
@@ -99,7 +90,7 @@ def digit_crops(split: LoadedSplit) -> tuple[np.ndarray, np.ndarray]:
     """Crops float32 (n, SIDE, SIDE) of single frames, cut as the oracle cuts them, and the digits (n,) they show."""
     crops, digits = [], []
     for frames, truth in zip(split.frames, split.attributes, strict=True):
-        chosen = np.linspace(0, len(frames) - 1, CROP_FRAMES).round().astype(int)
+        chosen = even_indices(len(frames), CROP_FRAMES)
         strokes = find_strokes(frames[chosen])
         centres = (strokes.boxes[:, :2] + strokes.boxes[:, 2:]) / 2.0
         paths = np.array([thing["trajectory"] for thing in truth["objects"]])[:, chosen, :2]  # (things, F, 2)
@@ -116,15 +107,12 @@ def _digit_reader(train: LoadedSplit, params: JudgeParams, device: torch.device)
     return train_digit_reader(crops, digits, params, device)
 
 
-def _load(
-    shards: Path, split: str, memory_bytes: int, texts: CaptionTable | None, limit: int | None = None
-) -> LoadedSplit:
-    """As many clips of a split as the memory allows, from its beginning; those without a caption vector left out."""
-    rows = islice(keep_known(read_rows(shards, split), None if texts is None else texts.index), limit)
+def _load(shards: Path, split: str, memory_bytes: int, limit: int | None = None) -> LoadedSplit:
+    """As many captioned clips of a split as the memory allows, from its beginning."""
+    rows = islice((row for row in read_rows(shards, split) if row.captions), limit)
     first = next(rows, None)
     if first is None:
-        how = "" if texts is None else " with a caption that could be embedded"
-        raise ValueError(f"{shards}: no clips{how} in split {split!r}, which the judge needs; make more of this set")
+        raise ValueError(f"{shards}: no clips in split {split!r}, which the judge needs; make more of this set")
     room = max(2, memory_bytes // first.frames().nbytes)
     return load_rows([first, *islice(rows, room - 1)])
 
@@ -147,18 +135,13 @@ def _named_right(
     return round(float((shown == attribute_targets(val.attributes, in_play)).mean()), 4)
 
 
-def _rows_of(table: CaptionTable, captions: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Rows of the table for each clip's captions."""
-    return [[table.index[caption] for caption in clip] for clip in captions]
-
-
 def _card(
     description: dict[str, Any],
     train: LoadedSplit,
     params: JudgeParams,
-    text_width: int | None,
     in_play: dict[str, list[Any]],
     metrics: dict[str, float],
+    vocabulary: tuple[str, ...] = (),
 ) -> JudgeCard:
     _, n_frames, height, _, _ = train.frames.shape
     return JudgeCard(
@@ -167,7 +150,7 @@ def _card(
         frames=n_frames,
         width=params.width,
         feature_dim=params.feature_dim,
-        text_width=text_width,
         in_play=in_play,
         metrics=metrics,
+        vocabulary=vocabulary,
     )

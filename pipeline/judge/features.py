@@ -17,7 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pipeline.config.params import JudgeParams
-from pipeline.data.tensors import to_model
+from pipeline.model_io.tensors import to_model
 
 PATCH = 4  # spatial pixel-unshuffle of the stem
 RESOLUTION = 64  # px that every clip is resized to first
@@ -33,7 +33,7 @@ class FeatureNet(nn.Module):
     def __init__(self, width: int, feature_dim: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3 * PATCH**2, width, 1)
-        self.levels = nn.ModuleList([Level(width, 2 * width), Level(2 * width, 4 * width)])
+        self.levels = nn.ModuleList([DownBlock(width, 2 * width), DownBlock(2 * width, 4 * width)])
         self.head = nn.Linear(4 * width * GRID**3, feature_dim)
 
     def forward(self, video: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class FeatureNet(nn.Module):
         return self.head(x.flatten(1))
 
 
-class Level(nn.Module):
+class DownBlock(nn.Module):
     """Halve the grid, then half the frames: (b f) c h w in and out."""
 
     def __init__(self, width_in: int, width: int) -> None:
@@ -69,21 +69,21 @@ class Level(nn.Module):
 def train_attribute_features(
     frames: np.ndarray,  # uint8 (N, F, H, W, 3)
     targets: np.ndarray,  # bool (N, K): which attribute values each clip shows
-    judge: JudgeParams,
+    params: JudgeParams,
     device: torch.device,
 ) -> tuple[FeatureNet, nn.Linear]:
     """A network trained to name the attribute values, and the linear head that names them (B, D) -> (B, K)."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(judge.seed)
-        net = FeatureNet(judge.width, judge.feature_dim).to(device)
-        namer = nn.Linear(judge.feature_dim, targets.shape[1]).to(device)
+        torch.manual_seed(params.seed)
+        net = FeatureNet(params.width, params.feature_dim).to(device)
+        namer = nn.Linear(params.feature_dim, targets.shape[1]).to(device)
     wanted = torch.from_numpy(targets.astype(np.float32))
 
     def loss(index: Tensor) -> Tensor:
         logits = namer(functional.silu(net(to_model(frames[index.numpy()]).to(device))))
         return functional.binary_cross_entropy_with_logits(logits, wanted[index].to(device))
 
-    fit([net, namer], loss, len(frames), judge, desc="video features")
+    fit([net, namer], loss, len(frames), params, desc="video features")
     return net, namer
 
 
@@ -91,21 +91,22 @@ def fit(
     modules: Sequence[nn.Module],
     loss: Callable[[Tensor], Tensor],  # of a batch of row numbers
     n_rows: int,
-    judge: JudgeParams,
+    params: JudgeParams,
     *,
     desc: str,
 ) -> None:
     """AdamW over seeded shuffles of the rows, with warm-up and cosine decay. Raises ValueError on a non-finite loss."""
     weights = [weight for module in modules for weight in module.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=judge.lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_share(step, judge.steps))
-    rows = _shuffled_batches(n_rows, min(judge.batch_size, n_rows), judge.seed)
+    optimizer = torch.optim.AdamW(weights, lr=params.lr, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_share(step, params.steps))
+    rows = _shuffled_batches(n_rows, min(params.batch_size, n_rows), params.seed)
     for module in modules:
         module.train()
-    for step in tqdm(range(judge.steps), desc=desc, disable=None):
+    for step in tqdm(range(params.steps), desc=desc, disable=None):
         value = loss(next(rows))
         if not torch.isfinite(value):
-            raise ValueError(f"judge: the loss of {desc} is {value.item()} at step {step}; lower judge.lr ({judge.lr})")
+            what = f"judge: the loss of {desc} is {value.item()} at step {step}"
+            raise ValueError(f"{what}; lower judge.lr ({params.lr})")
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)

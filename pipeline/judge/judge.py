@@ -18,10 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.judge.features import FeatureNet, embed
+from pipeline.judge.oracles.digit_classifier import DigitReader
+from pipeline.judge.oracles.digits import read_digits
+from pipeline.judge.oracles.reading import Reading
+from pipeline.judge.oracles.score_reading import Scores, score_reading
+from pipeline.judge.oracles.shapes import read_shapes
 from pipeline.judge.retrieval import Retrieval, TextHalf
-from pipeline.oracles.digit_classifier import DigitReader
-from pipeline.oracles.digits import read_digits
-from pipeline.oracles.shapes import Reading, read_shapes, score
 from pipeline.runtime.process import write_json
 
 CARD_FILE = "judge.json"
@@ -31,16 +33,16 @@ LADDER_FILE = "ladder.json"
 
 @dataclass(frozen=True)
 class JudgeCard:
-    """What a judge was made for."""
+    """The set a judge was made for, its measures and how well it does."""
 
     dataset: str
     resolution: int  # px of the clips it was trained on
     frames: int
     width: int  # channels of the feature network's first level
     feature_dim: int
-    text_width: int | None  # of the caption vectors; None without a dual encoder
     in_play: dict[str, list[Any]]  # attribute values of the set; empty for real video
     metrics: dict[str, float]  # on clips that no judge network was trained on
+    vocabulary: tuple[str, ...] = ()  # of the dual encoder; none where the set has attributes
 
 
 class Judge:
@@ -75,15 +77,19 @@ class Judge:
             raise ValueError(f"no oracle reads clips of {self.card.dataset}; only shapes and moving_mnist have one")
         return read_digits(frames, self.digit_reader, self.device)
 
-    def score(self, frames: np.ndarray, attributes: Mapping[str, Any]) -> dict[str, bool | float]:
-        """`oracles.score` of one clip against the true attributes of its caption."""
-        return score(self.read(frames), attributes, self.card.in_play, resolution=self.card.resolution)
+    def score_reading(self, reading: Reading, attributes: Mapping[str, Any]) -> Scores:
+        """A reading against the true attributes of a caption."""
+        return score_reading(reading, attributes, self.card.in_play, resolution=self.card.resolution)
+
+    def score(self, frames: np.ndarray, attributes: Mapping[str, Any]) -> Scores:
+        """One clip, read and scored."""
+        return self.score_reading(self.read(frames), attributes)
 
     def score_many(
         self,
         clips: np.ndarray,  # uint8 (N, F, H, W, 3)
         attributes: Sequence[Mapping[str, Any]],
-    ) -> list[dict[str, bool | float]]:
+    ) -> list[Scores]:
         """One `score` per clip."""
         return [self.score(frames, truth) for frames, truth in zip(clips, attributes, strict=True)]
 
@@ -113,14 +119,14 @@ def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
     for name in (CARD_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: not a judge folder ({name} missing); run the judge stage (dvc repro judge)")
-    card = JudgeCard(**json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
+    card = _read_card(folder / CARD_FILE)
     tensors = load_file(folder / WEIGHTS_FILE)
     net = FeatureNet(card.width, card.feature_dim)
     net.load_state_dict(_part(tensors, "features"))
     reader = DigitReader() if any(name.startswith("digits.") for name in tensors) else None
     if reader:
         reader.load_state_dict(_part(tensors, "digits"))
-    half = TextHalf(card.text_width, card.feature_dim) if card.text_width else None
+    half = TextHalf(card.vocabulary, card.feature_dim) if card.vocabulary else None
     if half:
         half.load_state_dict(_part(tensors, "retrieval"))
     for network in (net, reader, half):
@@ -129,6 +135,13 @@ def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
     return Judge(
         card, net, tensors["scale.mean"], tensors["scale.std"], digit_reader=reader, text_half=half, device=device
     )
+
+
+def _read_card(path: Path) -> JudgeCard:
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    if tree.pop("text_width", None) is not None:
+        raise ValueError(f"{path}: this judge reads an embeddings table, as earlier versions did: dvc repro judge")
+    return JudgeCard(**{**tree, "vocabulary": tuple(tree.get("vocabulary", ()))})
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

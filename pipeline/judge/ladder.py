@@ -1,4 +1,4 @@
-"""The corruption ladder: real clips spoilt on purpose, a little to wholly, to see what the oracles then say.
+"""The corruption ladder: real clips corrupted on purpose, in steps from a little to wholly, and read by the oracles.
 
 Every corruption takes uint8 frames (F, H, W, 3) and a strength in (0, 1]; those that must know what is where read the
 clip's true attributes. What each one breaks, and nothing else, should go down.
@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.oracles.silhouettes import SHAPES, corner_reach, outline_at
+from pipeline.judge.oracles.silhouettes import SHAPES, corner_reach, outline_at
 
 STRENGTHS = (0.125, 0.25, 0.5, 1.0)
 BLUR = 0.125  # standard deviation at strength 1, of the height
@@ -23,8 +23,8 @@ NOISE = 160.0  # standard deviation at strength 1, of 255
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip to be spoilt, with its truth and its number, from which its seed comes."""
+class TrueClip:
+    """A real clip with its true attributes and its number, from which its seed comes."""
 
     frames: np.ndarray  # uint8 (F, H, W, 3)
     attributes: Mapping[str, Any]
@@ -36,28 +36,28 @@ class Clip:
 
 @dataclass(frozen=True)
 class Corruption:
-    """What it is called, what it breaks, and what it must leave alone at every strength."""
+    """A named way to corrupt a clip, the attributes it breaks, and those it must spare at every strength."""
 
     name: str
     breaks: tuple[str, ...]
     spares: tuple[str, ...]
-    spoil: Callable[[Clip, Clip, float], np.ndarray]  # a clip, another one, strength
+    corrupt: Callable[[TrueClip, TrueClip, float], np.ndarray]  # a clip, another one, strength
 
 
-def blur(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def blur(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """Gaussian blur within each frame."""
     sigma = strength * BLUR * clip.frames.shape[1]
     soft = ndimage.gaussian_filter(clip.frames.astype(np.float32), (0, sigma, sigma, 0), mode="nearest")
     return soft.round().astype(np.uint8)
 
 
-def noise(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def noise(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """Gaussian noise, new in each frame."""
-    spoilt = clip.frames + strength * NOISE * clip.rng().standard_normal(clip.frames.shape, np.float32)
-    return spoilt.round().clip(0, 255).astype(np.uint8)
+    noisy = clip.frames + strength * NOISE * clip.rng().standard_normal(clip.frames.shape, np.float32)
+    return noisy.round().clip(0, 255).astype(np.uint8)
 
 
-def shuffle(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def shuffle(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """A share of the frames, anywhere, in another order: each moves to the next one's place in a random round."""
     n = len(clip.frames)
     chosen = clip.rng().permutation(n)[: max(2, round(strength * n))]
@@ -66,26 +66,26 @@ def shuffle(clip: Clip, _: Clip, strength: float) -> np.ndarray:
     return clip.frames[order]
 
 
-def freeze(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def freeze(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """The last share of the clip stands still."""
     n = len(clip.frames)
     return clip.frames[np.minimum(np.arange(n), n - max(1, round(strength * n)))]
 
 
-def reverse(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def reverse(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """The last share of the clip runs backwards; all of it at strength 1."""
     n = len(clip.frames)
     first = n - max(2, round(strength * n))
     return np.concatenate([clip.frames[:first], clip.frames[first:][::-1]])
 
 
-def swap_colour(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def swap_colour(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """Blend towards the same picture with its channels exchanged: white stays white, red becomes blue."""
     frames = clip.frames.astype(np.float32)
     return ((1.0 - strength) * frames + strength * frames[..., [1, 2, 0]]).round().astype(np.uint8)
 
 
-def swap_shape(clip: Clip, _: Clip, strength: float) -> np.ndarray:
+def swap_shape(clip: TrueClip, _: TrueClip, strength: float) -> np.ndarray:
     """Warp each object's outline towards the next shape's, at the same place, angle and size."""
     frames = clip.frames
     for thing in clip.attributes["objects"]:
@@ -94,18 +94,18 @@ def swap_shape(clip: Clip, _: Clip, strength: float) -> np.ndarray:
     return frames
 
 
-def swap_digit(clip: Clip, other: Clip, strength: float) -> np.ndarray:
+def swap_digit(clip: TrueClip, other: TrueClip, strength: float) -> np.ndarray:
     """In a share of the frames, another clip's digit in the place of each."""
     frames = clip.frames.copy()
     n, h, w, _ = frames.shape
     swapped = np.sort(clip.rng().permutation(n)[: max(1, round(strength * n))])
-    stranger = other.attributes["objects"][0]
+    theirs = other.attributes["objects"][0]
     for f in swapped.tolist():
         frames[f] = 0
         for thing in clip.attributes["objects"]:
             x, y = (round(float(v)) for v in thing["trajectory"][f][:2])
-            from_x, from_y = (round(float(v)) for v in stranger["trajectory"][f][:2])
-            half = max(int(stranger["height_px"]), int(stranger["width_px"])) // 2 + 1
+            from_x, from_y = (round(float(v)) for v in theirs["trajectory"][f][:2])
+            half = max(int(theirs["height_px"]), int(theirs["width_px"])) // 2 + 1
             left, up = min(half, x, from_x), min(half, y, from_y)
             right, down = min(half, w - x, w - from_x), min(half, h - y, h - from_y)
             ink = other.frames[f, from_y - up : from_y + down, from_x - left : from_x + right]
@@ -114,7 +114,7 @@ def swap_digit(clip: Clip, other: Clip, strength: float) -> np.ndarray:
     return frames
 
 
-def swap_caption(clip: Clip, other: Clip, strength: float) -> np.ndarray:
+def swap_caption(clip: TrueClip, other: TrueClip, strength: float) -> np.ndarray:
     """Another clip in a share of the cases: the caption then speaks of what is not there."""
     return other.frames if clip.rng().random() < strength else clip.frames
 
@@ -137,20 +137,22 @@ CORRUPTIONS = {
 }
 
 
-def climb(
+def run_ladder(
     clips: np.ndarray,  # uint8 (N, F, H, W, 3), real
     attributes: Sequence[Mapping[str, Any]],
     corruptions: Sequence[Corruption],
     score: Callable[[np.ndarray, Mapping[str, Any]], Mapping[str, bool | float]],
 ) -> dict[str, Any]:
-    """The ladder's table: shares right per attribute, of the real clips and on every rung."""
-    whole = [Clip(frames, truth, number) for number, (frames, truth) in enumerate(zip(clips, attributes, strict=True))]
+    """The ladder as a table: shares right by attribute, of the real clips and at every step."""
+    numbered = enumerate(zip(clips, attributes, strict=True))
+    whole = [TrueClip(frames, truth, number) for number, (frames, truth) in numbered]
     real = shares_right([score(clip.frames, clip.attributes) for clip in whole])
-    rungs = []
+    steps = []
     for corruption in corruptions:
         for strength in STRENGTHS:
-            scores = [score(corruption.spoil(clip, stranger(whole, clip), strength), clip.attributes) for clip in whole]
-            rungs.append(
+            pairs = [(clip, other_clip(whole, clip)) for clip in whole]
+            scores = [score(corruption.corrupt(clip, other, strength), clip.attributes) for clip, other in pairs]
+            steps.append(
                 {
                     "corruption": corruption.name,
                     "strength": strength,
@@ -159,12 +161,12 @@ def climb(
                     "right": shares_right(scores),
                 }
             )
-    return {"clips": len(whole), "real": real, "rungs": rungs}
+    return {"clips": len(whole), "real": real, "rungs": steps}
 
 
-def stranger(clips: Sequence[Clip], clip: Clip) -> Clip:
+def other_clip(clips: Sequence[TrueClip], clip: TrueClip) -> TrueClip:
     """Another clip, of as many things none of which is alike, or simply the next one where there is none."""
-    candidates = [clips[(clip.number + step) % len(clips)] for step in range(1, len(clips))]
+    candidates = [clips[(clip.number + ahead) % len(clips)] for ahead in range(1, len(clips))]
     mine = {_kind(thing) for thing in clip.attributes["objects"]}
     for other in candidates:
         if not mine & {_kind(thing) for thing in other.attributes["objects"]}:

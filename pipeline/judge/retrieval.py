@@ -1,7 +1,8 @@
 """A small dual encoder for sets of real video: does a clip lie nearer to its own caption than to the others?
 
-The video half is the feature network, the text half one linear layer on the pooled caption vectors of the embeddings
-table, both trained by a contrastive loss (CLIP, Radford et al. 2021). Read every recall beside its shuffled control.
+The video half is the feature network, the text half the mean of trained word vectors; both are trained by a contrastive
+loss (CLIP, Radford et al. 2021) on the set's train clips. It reads words and not the embeddings table, so that a
+measurement never changes with the encoder that a model is given. Read every recall beside its shuffled control.
 """
 
 from __future__ import annotations
@@ -14,36 +15,42 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config.params import JudgeParams
-from pipeline.data.tensors import to_model
 from pipeline.judge.features import FeatureNet, embed, fit
+from pipeline.model_io.tensors import to_model
+from pipeline.text.vocabulary import vocabulary_of, words_of
 
 MAX_LOGIT_SCALE = 100.0
+WORD_DIM = 128
 
 
 class TextHalf(nn.Module):
-    """Pooled caption vectors (B, W) and video features (B, D) into one space, both of length 1."""
+    """Captions and video features (B, D) into one space, both of length 1."""
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, text_width: int, feature_dim: int) -> None:
+    def __init__(self, vocabulary: Sequence[str], feature_dim: int) -> None:
         super().__init__()
-        self.text = nn.Linear(text_width, feature_dim)
+        self.vocabulary = tuple(vocabulary)
+        self._index = {word: row for row, word in enumerate(self.vocabulary)}
+        self.words = nn.EmbeddingBag(len(self.vocabulary), WORD_DIM, mode="mean")
+        nn.init.zeros_(self.words.weight)  # a word counts for as much as training has seen of it
+        self.text = nn.Linear(WORD_DIM, feature_dim)
         self.video = nn.Linear(feature_dim, feature_dim)
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
-        self.register_buffer("mean", torch.zeros(text_width))
-        self.register_buffer("std", torch.ones(text_width))
 
-    def embed_text(self, pooled: Tensor) -> Tensor:
-        return functional.normalize(self.text((pooled - self.mean) / self.std), dim=-1)
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """(B, D). Words outside the vocabulary are passed over; a caption of no others is all zeros to the words."""
+        rows = [[self._index[word] for word in words_of(caption) if word in self._index] for caption in captions]
+        flat = torch.tensor([index for row in rows for index in row], dtype=torch.long)
+        offsets = torch.tensor([0, *np.cumsum([len(row) for row in rows])[:-1]], dtype=torch.long)
+        device = self.words.weight.device
+        return functional.normalize(self.text(self.words(flat.to(device), offsets.to(device))), dim=-1)
 
     def embed_video(self, features: Tensor) -> Tensor:
         return functional.normalize(self.video(functional.silu(features)), dim=-1)
 
-    def logits(self, features: Tensor, pooled: Tensor) -> Tensor:
+    def logits(self, features: Tensor, captions: Sequence[str]) -> Tensor:
         """Scaled cosines (B, B): rows are videos, columns captions."""
         scale = self.log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        return scale * self.embed_video(features) @ self.embed_text(pooled).T
+        return scale * self.embed_video(features) @ self.embed_text(captions).T
 
 
 class Retrieval:
@@ -53,38 +60,33 @@ class Retrieval:
         self.features, self.half, self.device = features, half, device
 
     @torch.no_grad()
-    def similarity(self, frames: np.ndarray, pooled: np.ndarray) -> np.ndarray:
-        """Cosines (M, N) of M captions (M, W) with N clips, uint8 (N, F, H, W, 3)."""
+    def similarity(self, frames: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        """Cosines (M, N) of M captions with N clips, uint8 (N, F, H, W, 3)."""
         videos = torch.from_numpy(embed(self.features, frames, self.device)).to(self.device)
-        texts = torch.as_tensor(np.asarray(pooled, np.float32)).to(self.device)
-        return (self.half.embed_text(texts) @ self.half.embed_video(videos).T).cpu().numpy()
+        return (self.half.embed_text(captions) @ self.half.embed_video(videos).T).cpu().numpy()
 
 
 def train_retrieval(
     frames: np.ndarray,  # uint8 (N, F, H, W, 3)
-    caption_rows: Sequence[Sequence[int]],  # of each clip, rows of `pooled`
-    pooled: np.ndarray,  # (captions, W)
-    judge: JudgeParams,
+    captions: Sequence[Sequence[str]],  # of each clip, at least one
+    params: JudgeParams,
     device: torch.device,
 ) -> Retrieval:
     """Train both halves; each visit of a clip takes one of its captions, by the seed."""
+    vocabulary = vocabulary_of([caption for offered in captions for caption in offered])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(judge.seed)
-        net = FeatureNet(judge.width, judge.feature_dim).to(device)
-        half = TextHalf(pooled.shape[1], judge.feature_dim).to(device)
-    used = np.unique(np.concatenate([np.asarray(rows, int) for rows in caption_rows]))
-    half.mean.copy_(torch.from_numpy(pooled[used].astype(np.float32).mean(axis=0)))
-    half.std.copy_(torch.from_numpy(pooled[used].astype(np.float32).std(axis=0).clip(min=1e-4)))
-    rng = np.random.default_rng(judge.seed)
+        torch.manual_seed(params.seed)
+        net = FeatureNet(params.width, params.feature_dim).to(device)
+        half = TextHalf(vocabulary, params.feature_dim).to(device)
+    rng = np.random.default_rng(params.seed)
 
     def loss(index: Tensor) -> Tensor:
-        chosen = [caption_rows[i][int(rng.integers(len(caption_rows[i])))] for i in index.tolist()]
-        texts = torch.from_numpy(pooled[chosen].astype(np.float32)).to(device)
-        logits = half.logits(net(to_model(frames[index.numpy()]).to(device)), texts)
+        chosen = [captions[i][int(rng.integers(len(captions[i])))] for i in index.tolist()]
+        logits = half.logits(net(to_model(frames[index.numpy()]).to(device)), chosen)
         own = torch.arange(len(index), device=device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2.0
 
-    fit([net, half], loss, len(frames), judge, desc="dual encoder")
+    fit([net, half], loss, len(frames), params, desc="dual encoder")
     return Retrieval(net, half, device)
 
 

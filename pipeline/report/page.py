@@ -17,9 +17,10 @@ from markupsafe import Markup
 
 from pipeline.config.params import ReportParams
 from pipeline.data.shards import Row, read_rows
+from pipeline.render.clips import contact_sheet
 from pipeline.report import sections
 from pipeline.report.gather import ModelResult, Run
-from pipeline.report.strips import Strip, film_strip, sheet_uri
+from pipeline.report.strips import Strip, film_strip, image_uri
 
 HERE = Path(__file__).parent
 SHEET_CLIPS = 8
@@ -263,4 +264,6 @@ def contact_sheets(shards: Path, names: Iterable[str]) -> Iterator[Sheet]:
         clips = [row.frames() for row in rows]
         about = f"{rows[0].n_frames} frames at {rows[0].fps:g} fps, {clips[0].shape[1]} px"
         captions = [row.captions[0] for row in rows]
-        yield Sheet(name.replace("_", " ").capitalize(), about, sheet_uri(clips, SHEET_FRAMES), captions)
+        yield Sheet(
+            name.replace("_", " ").capitalize(), about, image_uri(contact_sheet(clips, columns=SHEET_FRAMES)), captions
+        )

@@ -1,19 +1,25 @@
-"""A side-by-side reel as MP4: each prompt with its real clip and every model's sample, for those who share results."""
+"""A side-by-side reel as MP4: each prompt with its real clip and every model's sample, for those who share results.
+
+moviepy composes a scene, a title card with clips that play on it; every picture of a scene is asked for once, by its
+number, for moviepy's own lookups by time (image sequences, concatenation) repeat pictures and skip others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pipeline.data.render import enlarge
+from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.shards import Row
+from pipeline.render.clips import draw_line, write_mp4
 from pipeline.report.gather import ModelResult
 from pipeline.report.sections import KINDS
 
-SIDE = 256  # px of a clip, the nearest whole multiple of its own
+SIDE = 256  # px of a clip, or the nearest whole multiple of its own side below
 GAP = 24
 HEADER = 84  # px, the prompt
 FOOTER = 44  # px, who drew it
@@ -24,36 +30,27 @@ PAPER, INK, SOFT = (251, 250, 248), (27, 29, 34), (92, 96, 104)
 
 def write_reel(path: Path, models: Sequence[ModelResult]) -> bool:
     """Write the reel; False, and no file, where there is no sample to show."""
-    scenes = list(reel_scenes(models))
-    if not scenes:
+    scenes = reel_scenes(models)
+    first = next(scenes, None)
+    if first is None:
         return False
-    from moviepy import ImageSequenceClip, concatenate_videoclips
-
-    fps = scenes[0][1]
-    clips = [ImageSequenceClip(list(frames), fps=fps) for frames, _ in scenes]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    concatenate_videoclips(clips).write_videofile(
-        str(path),
-        fps=fps,
-        codec="libx264",
-        audio=False,
-        threads=1,
-        logger=None,
-        ffmpeg_params=["-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart", "-fflags", "+bitexact"],
-    )
+    write_mp4(path, chain.from_iterable(chain([first], scenes)), _reel_fps(models))
     return True
 
 
-def reel_scenes(models: Sequence[ModelResult]) -> Iterator[tuple[np.ndarray, float]]:
-    """(frames uint8 (F, H, W, 3), fps) of one prompt after the other, with even sides."""
+def _reel_fps(models: Sequence[ModelResult]) -> float:
+    return next(row.fps for model in models for row in model.samples)
+
+
+def reel_scenes(models: Sequence[ModelResult]) -> Iterator[list[np.ndarray]]:
+    """The frames, uint8 (H, W, 3) of one size, of one prompt after the other."""
     for kind, name in KINDS.items():
         firsts = [{row.attributes["index"]: row for row in _takes(model, kind, "model")} for model in models]
         shared = sorted(set.intersection(*(set(rows) for rows in firsts))) if firsts else []
         real = {row.attributes["index"]: row for model in models for row in _takes(model, kind, "real")}
         for index in shared[:PROMPTS_PER_KIND]:
-            panels = [("real clip", real[index])] if index in real else []
-            panels += [(model.label, rows[index]) for model, rows in zip(models, firsts, strict=True)]
-            yield _scene(panels, name), panels[0][1].fps
+            drawn = [(model.label, rows[index]) for model, rows in zip(models, firsts, strict=True)]
+            yield list(compose_scene([("real clip", real.get(index)), *drawn], name.lower()))
 
 
 def _takes(model: ModelResult, kind: str, role: str) -> list[Row]:
@@ -64,38 +61,34 @@ def _is_first(row: Row) -> bool:
     return row.key.endswith("-0")
 
 
-def _scene(panels: Sequence[tuple[str, Row]], kind: str) -> np.ndarray:
-    clips = []
-    for _, row in panels:
-        frames = row.frames()
-        clips.append(enlarge(frames, max(1, SIDE // frames.shape[1])))
-    n_frames = min(len(clip) for clip in clips)
-    height, width = clips[0].shape[1:3]
-    canvas_width = GAP + len(panels) * (width + GAP)
-    canvas = Image.new("RGB", (canvas_width + canvas_width % 2, HEADER + height + FOOTER), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    caption = panels[0][1].captions[0]
-    draw.text((GAP, 18), _fitting(draw, f"“{caption}”", canvas.width - 2 * GAP, 24), fill=INK, font=_font(24))
-    draw.text((GAP, 52), kind.lower(), fill=SOFT, font=_font(16))
-    for index, (label, row) in enumerate(panels):
-        right = row.attributes["right"]
+def compose_scene(panels: Sequence[tuple[str, Row | None]], kind: str) -> Iterator[np.ndarray]:
+    """Clips side by side on a title card, LOOPS times over; a panel without a clip stays empty."""
+    from moviepy import CompositeVideoClip, ImageClip, VideoClip
+
+    rows = [row for _, row in panels if row is not None]
+    fps = rows[0].fps
+    n_frames = LOOPS * min(row.n_frames for row in rows)
+    seconds = (n_frames + 0.5) / fps  # moviepy cuts the product of seconds and rate down to a whole number
+    layers = [ImageClip(_title_card(panels, kind)).with_duration(seconds)]
+    for column, (_, row) in enumerate(panels):
+        if row is not None:
+            frames = to_rgb(row.frames())[: n_frames // LOOPS]
+            frames = enlarge(frames, max(1, SIDE // max(frames.shape[1:3])))
+            clip = VideoClip(lambda t, frames=frames: frames[round(t * fps) % len(frames)], duration=seconds)
+            layers.append(clip.with_position((GAP + column * (SIDE + GAP), HEADER)))
+    yield from CompositeVideoClip(layers, use_bgclip=True).iter_frames(fps=fps, dtype="uint8")
+
+
+def _title_card(panels: Sequence[tuple[str, Row | None]], kind: str) -> np.ndarray:
+    """uint8 (H, W, 3): the prompt above, and who drew what below."""
+    width = GAP + len(panels) * (SIDE + GAP)
+    card = Image.new("RGB", (width, HEADER + SIDE + FOOTER), PAPER)
+    draw = ImageDraw.Draw(card)
+    caption = next(row for _, row in panels if row is not None).captions[0]
+    draw_line(draw, (GAP, 18), f"“{caption}”", width - 2 * GAP, 24, INK)
+    draw_line(draw, (GAP, 52), kind, width - 2 * GAP, 16, SOFT)
+    for column, (label, row) in enumerate(panels):
+        right = None if row is None else row.attributes["right"]
         verdict = {True: "  ·  right", False: "  ·  wrong", None: ""}[right]
-        draw.text((GAP + index * (width + GAP), HEADER + height + 10), label + verdict, fill=INK, font=_font(18))
-    still = np.asarray(canvas)
-    still = still[: len(still) - len(still) % 2]
-    frames = np.repeat(still[None], n_frames, axis=0)
-    for index, clip in enumerate(clips):
-        x = GAP + index * (width + GAP)
-        frames[:, HEADER : HEADER + height, x : x + width] = clip[:n_frames]
-    return np.concatenate([frames] * LOOPS)
-
-
-def _font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(points)
-
-
-def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int, points: int) -> str:
-    """The text, cut by an ellipsis where it is wider than `width` px."""
-    while draw.textlength(text, font=_font(points)) > width:
-        text = text[:-2].rstrip() + "…"
-    return text
+        draw_line(draw, (GAP + column * (SIDE + GAP), HEADER + SIDE + 10), label + verdict, SIDE, 18, INK)
+    return np.asarray(card)

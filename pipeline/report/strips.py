@@ -10,10 +10,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from einops import rearrange
 from PIL import Image
 
-from pipeline.data.render import contact_sheet, to_rgb
+from pipeline.render.clips import contact_sheet
 
 PALETTE = 256
 PNG_LIMIT = 40_000  # bytes; a strip that needs more is a photograph, and stored as one
@@ -33,12 +32,7 @@ class Strip:
 def film_strip(frames: np.ndarray, fps: float) -> Strip:
     """uint8 (F, H, W, C) as a strip."""
     f, h, w, _ = frames.shape
-    return Strip(image_uri(rearrange(to_rgb(frames), "f h w c -> h (f w) c")), f, w, h, fps)
-
-
-def sheet_uri(clips: list[np.ndarray], columns: int) -> str:
-    """A contact sheet, one clip a row, as a data URI."""
-    return image_uri(contact_sheet(clips, columns=columns, gap=2))
+    return Strip(image_uri(contact_sheet([frames], columns=f, gap=0)), f, w, h, fps)
 
 
 def image_uri(image: np.ndarray) -> str:

@@ -1,7 +1,4 @@
-"""The process a stage runs in: it dies with its parent, logs in one form, and turns a user's mistake into one line.
-
-What must survive a kill lies in `$DVC_ROOT/.scratch/<stage>/<fingerprint>/`, outside every DVC output.
-"""
+"""The process a stage runs in: it dies with its parent, logs in one form, and turns a user's mistake into one line."""
 
 from __future__ import annotations
 
@@ -19,11 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.runtime.code import ROOT, code_of
+
 log = logging.getLogger("t2v")
 
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_stage(main: Callable[[], object]) -> None:
@@ -75,16 +73,17 @@ def worker_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def fingerprint(*parts: Any, inputs: Iterable[Path] = ()) -> str:
-    """A name for (params, input bytes, loaded project code); equal only when a rerun would do the same work."""
+def fingerprint(stage: str, *parts: Any, inputs: Iterable[Path] = ()) -> str:
+    """A name for (params, input bytes, the stage's code as runtime/code.py finds it); equal where a rerun would do the
+    same work."""
     digest = hashlib.sha256(json.dumps([_plain(part) for part in parts], sort_keys=True, default=str).encode())
     for path in inputs:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 digest.update(str(file.relative_to(path)).encode())
                 digest.update(_file_digest(file))
-    for file in sorted(_loaded_code()):
-        digest.update(_file_digest(file))
+    for name in code_of(stage):
+        digest.update(_file_digest(ROOT / name))
     return digest.hexdigest()[:16]
 
 
@@ -95,28 +94,6 @@ def _plain(part: Any) -> Any:
 def _file_digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _loaded_code() -> set[Path]:
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    paths = {Path(file).resolve() for file in files if file}
-    return {path for path in paths if path.parent == ROOT / "stages" or (ROOT / "pipeline") in path.parents}
-
-
-def scratch_folder(stage: str, print_: str) -> Path:
-    """`.scratch/<stage>/<fingerprint>` of the repository that DVC runs for; made if missing."""
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    folder = root / ".scratch" / stage / print_
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def drop_other_scratch(folder: Path) -> None:
-    """Forget the scratch of the same stage's older fingerprints; say so where there was any."""
-    for other in folder.parent.iterdir():
-        if other != folder and other.is_dir():
-            log.info("params, inputs or code changed since %s: starting fresh", other.name)
-            shutil.rmtree(other)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.config.params import DiffusionParams, SamplingParams, UnetParams
-from pipeline.data.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
-from pipeline.data.tensors import to_frames
+from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
+from pipeline.model_io.tensors import to_frames
+from pipeline.sampling.defaults import folder_sampling
 
 if TYPE_CHECKING:
+    from pipeline.sampling.samplers import Callback
     from pipeline.text.captions import Encoder, TextBatch
 
 
@@ -34,7 +36,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> VideoM
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: weights do not fit the card: {reason}; train again") from None
-    return VideoModel(card, network.eval().requires_grad_(False).to(device), torch.device(device))
+    network = network.eval().requires_grad_(False).to(device)
+    return VideoModel(card, network, torch.device(device), folder_sampling(folder, card))
 
 
 def build_network(card: ModelCard) -> nn.Module:
@@ -43,7 +46,7 @@ def build_network(card: ModelCard) -> nn.Module:
         from pipeline.gan.generator import build_gan
 
         return build_gan(card)
-    from pipeline.unet.unet3d import build_unet
+    from pipeline.diffusion.unet.unet3d import build_unet
 
     return build_unet(
         read_section(UnetParams, card, "unet"),
@@ -57,10 +60,17 @@ def build_network(card: ModelCard) -> nn.Module:
 class VideoModel:
     """A loaded model. `sample` is the same call for both families; each sample has its own seed."""
 
-    def __init__(self, card: ModelCard, network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        network: nn.Module,  # in eval mode, on `device`
+        device: torch.device,
+        sampling: SamplingParams | None = None,  # of `sample` where it is given none; a GAN needs none
+    ) -> None:
         self.card = card
         self.network = network
         self.device = device
+        self.sampling = sampling
 
     @cached_property
     def encoder(self) -> Encoder | None:
@@ -71,50 +81,44 @@ class VideoModel:
 
         return load_encoder(EncoderInfo(**self.card.text))
 
-    @property
-    def sampling(self) -> SamplingParams:
-        """The sampling params that the model was trained with; change them by `model_copy(update=…)`."""
-        return read_section(SamplingParams, self.card, "sampling")
-
     def encode(self, captions: Sequence[str]) -> TextBatch | None:
-        """Text vectors of captions, or None where the model's family reads the words itself."""
+        """Text vectors of captions, or None where the network reads the words itself, or no text at all."""
         return self.encoder.encode(list(captions)) if self.encoder is not None else None
 
     def sample(
         self,
-        text: TextBatch | Sequence[str],
-        seeds: Sequence[int],
+        captions: Sequence[str],
+        seeds: Sequence[int],  # one per caption
         *,
-        captions: Sequence[str] | None = None,
-        sampling: SamplingParams | None = None,
-        negative: TextBatch | None = None,
-        callback: Callable[..., None] | None = None,
+        text: TextBatch | None = None,  # the captions' vectors, where they are at hand: nothing is encoded then
+        sampling: SamplingParams | None = None,  # None: the model's own; acts on diffusion models, like the rest
+        negative: Sequence[str] | None = None,  # one per caption: what to steer away from
+        callback: Callback | None = None,
     ) -> np.ndarray:
-        """uint8 (B, F, H, W, C), one clip per seed.
-
-        `text` is captions or their vectors; a GAN that reads words needs `captions` beside vectors. `sampling`,
-        `negative` (what to steer away from) and `callback` act on diffusion models.
-        """
-        if isinstance(text, Sequence):
-            captions, text_batch = list(text), self.encode(list(text))
-        else:
-            text_batch = text
-        assert text_batch is None or len(text_batch) == len(seeds), (len(text_batch or ()), len(seeds))
+        """uint8 (B, F, H, W, C), one clip per caption and seed. Raises ValueError where their numbers differ."""
+        counts = {"captions": len(captions), "seeds": len(seeds)}
+        counts |= {} if text is None else {"vectors": len(text)}
+        counts |= {} if negative is None else {"negative captions": len(negative)}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"{', '.join(f'{n} {name}' for name, n in counts.items())}: give one of each for a clip")
+        text = self.encode(captions) if text is None else text
         with torch.inference_mode():
             if self.card.family == "gan":
-                video = self.network.sample(text_batch, captions, list(seeds))  # type: ignore[operator]
+                video = self.network.sample(list(captions), list(seeds))  # type: ignore[operator]
             else:
-                video = self._diffuse(text_batch, seeds, sampling or self.sampling, negative, callback)
+                against = None if negative is None else self.encode(negative)
+                video = self._diffuse(text, seeds, sampling or self.sampling, against, callback)
         return to_frames(video)
 
     def _diffuse(
         self,
         text: TextBatch | None,
         seeds: Sequence[int],
-        sampling: SamplingParams,
+        sampling: SamplingParams | None,
         negative: TextBatch | None,
-        callback: Callable[..., None] | None,
+        callback: Callback | None,
     ) -> Tensor:
+        assert sampling is not None, "a diffusion model needs sampling params: load_model gives it its own"
         from pipeline.diffusion.process import Diffusion
         from pipeline.sampling.samplers import sample_video
 

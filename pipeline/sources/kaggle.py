@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from pipeline.config.params import DownloadParams
-from pipeline.runtime.process import scratch_folder
+from pipeline.runtime.scratch import claim_folder, scratch_folder
 from pipeline.sources import local
 from pipeline.sources.kaggle_client import download_files
 from pipeline.sources.manifest import Manifest, describe
@@ -60,11 +60,12 @@ def download(slug: str, *, sha256: str | None, param: str) -> Path:
         raise ValueError(f"{param}: {slug!r} is no Kaggle data set; write owner/name or owner/name/version")
     folder = scratch_folder("download", "kaggle-" + slug.replace("/", "__"))
     target = folder / f"{slug.split('/')[1]}.zip"
-    if sha256 is not None and not target.exists():
-        _take_back(target, sha256)
-    log.info("downloading %s from Kaggle into %s", slug, folder)
-    md5 = download_files(slug, target, param)
-    _verify(target, slug, md5=md5, sha256=sha256, sha256_param=param.replace("_slug", "_sha256"))
+    with claim_folder(folder, wait=True):
+        if sha256 is not None and not target.exists():
+            _take_back(target, sha256)
+        log.info("downloading %s from Kaggle into %s", slug, folder)
+        md5 = download_files(slug, target, param)
+        _verify(target, slug, md5=md5, sha256=sha256, sha256_param=param.replace("_slug", "_sha256"))
     log.info("%s: %d bytes, whole", slug, target.stat().st_size)
     return target
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.data.cielab import to_lab
 from pipeline.synthetic.draw import RGB, Background
 
 WHITE = (255, 255, 255)
@@ -20,18 +21,9 @@ TINTS: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...] = (  # base
 LEAST_CONTRAST = 32.0  # CIELAB distance between any object's colour and any tone
 
 
-def lab(rgb: Sequence[int]) -> np.ndarray:
-    """CIELAB (3,) of an sRGB colour, white point D65."""
-    share = np.asarray(rgb, float) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    f = np.cbrt(to_xyz @ linear / np.array([0.9505, 1.0, 1.089]))
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
 def contrast(a: Sequence[int], b: Sequence[int]) -> float:
     """CIELAB distance of two sRGB colours."""
-    return float(np.linalg.norm(lab(a) - lab(b)))
+    return float(np.linalg.norm(np.subtract(*to_lab(np.array([a, b])))))
 
 
 _TINTS_OF = {  # the tints that suit an object's colour, by its name

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from pipeline.config.params import SyntheticParams
 from pipeline.data.shards import Row, write_set, write_shard
-from pipeline.runtime.process import die_with_parent, drop_other_scratch, scratch_folder, worker_count
+from pipeline.runtime.process import die_with_parent, worker_count
+from pipeline.runtime.scratch import open_scratch
 from pipeline.synthetic.held_out import Parting
 from pipeline.synthetic.plan import SPLITS
 
@@ -58,9 +59,8 @@ class Job:
 def publish_set(generated: GeneratedSet, params: SyntheticParams, fingerprint: str, folder: Path) -> dict[str, Any]:
     """Build the set that a params section asks for, resumable under its fingerprint. Returns facts for the metrics."""
     counts = split_counts(params)
-    scratch = scratch_folder(generated.name, fingerprint)
-    drop_other_scratch(scratch)
-    build_set(generated, counts, params.clips_per_shard, scratch, folder)
+    with open_scratch(generated.name, fingerprint) as scratch:
+        build_set(generated, counts, params.clips_per_shard, scratch, folder)
     log.info("drew %d clips of %s into %s", sum(counts.values()), generated.name, folder)
     parting = generated.parting
     combinations = {"seen": len(parting.seen), "held_out": len(parting.held_out)}

@@ -119,6 +119,9 @@ def embed_captions(
         for (_, captions), path in zip(tqdm(chunks, desc="embed", unit="chunk", disable=None), paths, strict=True):
             if not path.is_file():
                 _write(path, [_encode(captions, encoder, batch_size, dtype, pool, schema)], schema)
+    there = sum(pq.read_metadata(path).num_rows for path in paths)
+    if there != len(chosen.captions):
+        raise ValueError(f"{scratch}: its chunks hold {there} of {len(chosen.captions)} captions; delete it and rerun")
     _write(out, (pq.read_table(path) for path in paths), schema)
     return EmbedReport(
         captions=chosen.given,

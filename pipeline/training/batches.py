@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.tensors import to_model
 from pipeline.diffusion.noise import Draws, DropShares, draw_step, noise_of_seeds, noise_on_device
 from pipeline.diffusion.process import Diffusion
+from pipeline.model_io.tensors import to_model
 from pipeline.text.captions import CaptionTable, TextBatch
 from pipeline.training.feed import ClipFeed
 

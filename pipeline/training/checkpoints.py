@@ -1,20 +1,16 @@
 """Checkpoints that survive a kill at any moment: whole or not at all, checked by digest, the last two kept.
 
 A file is a magic word, the SHA-256 of the rest, and torch.save's bytes. What a run needs to go on is all inside; random
-numbers need no state, since each step draws its own from (seed, step). A folder belongs to one live run at a time.
+numbers need no state, since each step draws its own from (seed, step).
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import logging
 import os
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +21,6 @@ log = logging.getLogger("t2v")
 MAGIC = b"T2VCKPT1"
 NAME = "step-{:08d}.ckpt"
 PATTERN = re.compile(r"step-(\d{8})\.ckpt")
-FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
 class Checkpoints:
@@ -91,44 +86,3 @@ def read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
         log.info("%s: made by other params, inputs or code: starting fresh", path)
         return None
     return saved
-
-
-@contextmanager
-def claim_folder(folder: Path, is_first: bool = True) -> Iterator[None]:
-    """Hold a scratch folder for one run, by its first process. Raises ValueError where another run holds it."""
-    if not is_first:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder}: another process is training exactly this; wait for it, or stop it") from None
-        yield
-
-
-def forget_old_runs(folder: Path, keep: int = 2) -> None:
-    """Of the other fingerprints' folders beside `folder`, keep the newest few, so that going back resumes.
-
-    The rest is dropped, but for a folder that a live run holds.
-    """
-    others = [path for path in folder.parent.iterdir() if FINGERPRINT.fullmatch(path.name) and path != folder]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    if others and not any(folder.glob("step-*.ckpt")):
-        log.info("params, inputs or code changed since run %s: starting fresh", others[0].name)
-    for old in others[keep:]:
-        if _is_free(old):
-            shutil.rmtree(old)
-
-
-def _is_free(folder: Path) -> bool:
-    lock = folder / "lock"
-    if not lock.exists():
-        return True
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True

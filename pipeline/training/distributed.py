@@ -12,8 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.runtime.process import die_with_parent
@@ -23,24 +22,24 @@ TORCHRUN_ARGS = "T2V_TORCHRUN"  # environment variable: torchrun's arguments, su
 
 
 @dataclass(frozen=True)
-class Team:
+class DistContext:
     """This process's place among those that train together."""
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
 
     def positions(self, batch_size: int, accumulate: int) -> list[slice]:
         """This process's part of the global batch, in micro-batches. Raises ValueError where it does not divide."""
-        parts = self.world * accumulate
+        parts = self.world_size * accumulate
         if batch_size % parts:
             raise ValueError(
-                f"train.batch_size={batch_size} does not divide by {self.world} processes x "
+                f"train.batch_size={batch_size} does not divide by {self.world_size} processes x "
                 f'train.accumulate={accumulate}; change one of them (processes: {TORCHRUN_ARGS}="--nproc_per_node N")'
             )
         each = batch_size // parts
@@ -49,55 +48,55 @@ class Team:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network whose gradients are the mean over all processes; itself where there is one."""
-        if self.world == 1:
+        if self.world_size == 1:
             return network
         return DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes, elementwise."""
-        if self.world > 1:
-            dist.all_reduce(values)
-            values = values / self.world
+        if self.world_size > 1:
+            distributed.all_reduce(values)
+            values = values / self.world_size
         return values
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flag
         raised = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
         return bool(raised.item())
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The first process's value, in all of them."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        distributed.broadcast_object_list(box, src=0)
         return box[0]
 
 
 @contextmanager
-def open_team() -> Iterator[Team]:
+def open_dist() -> Iterator[DistContext]:
     """Join the processes that torchrun started, or be alone; on the GPU that is this process's, or else on the CPU."""
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    if world == 1:
-        yield Team(rank, world, device)
+    if world_size == 1:
+        yield DistContext(rank, world_size, device)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield Team(rank, world, device)
+        yield DistContext(rank, world_size, device)
     finally:
-        dist.destroy_process_group()
+        distributed.destroy_process_group()
 
 
 def is_lost_peer(error: RuntimeError) -> bool:
     """Whether a collective failed because another process is gone."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def torchrun_args(gpus: int) -> list[str] | None:

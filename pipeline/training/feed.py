@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.clip_dataset import Clips
+from pipeline.model_io.clip_dataset import Clips
 
 T = TypeVar("T")
 EPOCH_STREAM, STEP_STREAM = 0, 1  # which use of a seed: streams never share numbers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,13 +21,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.config.params import TrainGanParams
-from pipeline.data.tensors import to_model
 from pipeline.diffusion.noise import DRAW_STREAM, derive_seed
 from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.game import Batch, Game, make_batch
 from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.hard_negatives import Rivals
-from pipeline.text.captions import CaptionTable
+from pipeline.gan.hard_negatives import HardNegatives
+from pipeline.gan.step import Batch, GanStep, make_batch
+from pipeline.model_io.tensors import to_model
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.determinism import repeatable
 from pipeline.training.ema import Ema
@@ -62,7 +61,7 @@ class GanRun:
     """All that changes while training, and all that a checkpoint holds."""
 
     def __init__(self, generator: VideoGenerator, discriminator: Discriminator, params: TrainGanParams) -> None:
-        self.game = Game(generator, discriminator, params)
+        self.gan = GanStep(generator, discriminator, params)
         self.ema = Ema(generator, decay=params.ema_decay)
         self.history: list[list[float]] = []
         self.step = 0  # steps done
@@ -70,14 +69,14 @@ class GanRun:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "game": self.game.state_dict(),
+            "gan": self.gan.state_dict(),
             "ema": self.ema.state_dict(),
             "history": torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(COLUMNS)),
             "seconds": self.seconds,
         }
 
     def load(self, step: int, state: dict[str, Any]) -> None:
-        self.game.load_state_dict(state["game"])
+        self.gan.load_state_dict(state["gan"])
         self.ema.load_state_dict(state["ema"])
         self.history = state["history"].tolist()
         self.step, self.seconds = step, state["seconds"]
@@ -94,7 +93,6 @@ def train_gan(
     generator: VideoGenerator,  # freshly built, on the CPU
     discriminator: Discriminator,
     feed: ClipFeed,
-    texts: CaptionTable | None,  # None: the networks read the words
     *,
     params: TrainGanParams,
     device: torch.device,
@@ -109,23 +107,25 @@ def train_gan(
     """
     run = GanRun(generator.to(device).train(), discriminator.to(device).train(), params)
     _resume(run, checkpoints)
-    prepare = _preparer(generator, feed, texts, params)
+    prepare = _preparer(generator, feed, params)
     bar = tqdm(total=params.steps, initial=run.step, desc="train_gan", unit="step", dynamic_ncols=True, disable=None)
     with StopRequest() as stop, repeatable(device), bar:
         for batch in prefetch(prepare, range(run.step, params.steps)):
             started = time.perf_counter()
             rng = torch.Generator().manual_seed(derive_seed(params.seed, run.step, DRAW_STREAM))
             with explain_out_of_memory(run.step, _how_to_use_less_memory(params)):
-                losses = run.game.step(batch.to(device), run.step, rng)
+                losses = run.gan.step(batch.to(device), run.step, rng)
             _note(run, losses, params, checkpoints)
             run.ema.update(run.step)
             run.step += 1
             run.seconds += time.perf_counter() - started
-            bar.set_postfix_str(f"judges {losses['loss_d']:.3f}, generator {losses['loss_g']:.3f}", refresh=False)
+            bar.set_postfix_str(
+                f"discriminators {losses['loss_d']:.3f}, generator {losses['loss_g']:.3f}", refresh=False
+            )
             bar.update()
 
             if _is_due(run.step, params.sample_every, params):
-                _look(run, texts, preview, live_folder)
+                _look(run, preview, live_folder)
             if _is_due(run.step, params.checkpoint_every, params) or stop.asked:
                 checkpoints.save(run.step, run.state_dict())
             if stop.asked and run.step < params.steps:
@@ -134,20 +134,16 @@ def train_gan(
     return GanResult(weights, run.history, run.step, run.step * params.batch_size, run.seconds)
 
 
-def _preparer(
-    generator: VideoGenerator, feed: ClipFeed, texts: CaptionTable | None, params: TrainGanParams
-) -> Callable[[int], Batch]:
+def _preparer(generator: VideoGenerator, feed: ClipFeed, params: TrainGanParams) -> Callable[[int], Batch]:
     """A function from step to its batch, for `prefetch`."""
-    rivals = Rivals(chain.from_iterable(feed.clips.index.captions) if params.rivals else ())
-
-    def read(captions: Sequence[str]) -> Tensor:
-        return generator.vocabulary.indices(captions) if texts is None else texts.batch(captions).pooled
+    count, read = params.hard_negatives, generator.vocabulary.indices
+    negatives = HardNegatives(chain.from_iterable(feed.clips.index.captions) if count else ())
 
     def prepare(step: int) -> Batch:
         clips = feed.batch(step)
         rngs = [np.random.default_rng(seed) for seed in clips.seeds]
-        drawn = [rivals.draw(caption, params.rivals, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
-        return make_batch(to_model(clips.frames), clips.captions, drawn, params.rivals, read)
+        drawn = [negatives.draw(caption, count, rng) for caption, rng in zip(clips.captions, rngs, strict=True)]
+        return make_batch(to_model(clips.frames), clips.captions, drawn, count, read)
 
     return prepare
 
@@ -168,10 +164,10 @@ def _note(run: GanRun, losses: dict[str, float], params: TrainGanParams, checkpo
     )
 
 
-def _look(run: GanRun, texts: CaptionTable | None, preview: GanPreview | None, live_folder: Path | None) -> None:
+def _look(run: GanRun, preview: GanPreview | None, live_folder: Path | None) -> None:
     """Samples of the averaged weights, and the losses so far."""
     if preview is not None:
-        log.info("step %d: samples in %s", run.step, preview.write(run.ema.network, texts, run.step))  # type: ignore[arg-type]
+        log.info("step %d: samples in %s", run.step, preview.write(run.ema.network, run.step))  # type: ignore[arg-type]
     if live_folder is not None:
         write_losses(live_folder / "loss.csv", run.history)
 

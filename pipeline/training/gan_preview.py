@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from pipeline.gan.generator import VideoGenerator
-from pipeline.text.captions import CaptionTable
 from pipeline.training.preview import write_samples
 
 
@@ -22,9 +21,8 @@ class GanPreview:
     fps: float
     folder: Path
 
-    def write(self, network: VideoGenerator, texts: CaptionTable | None, step: int) -> Path:
+    def write(self, network: VideoGenerator, step: int) -> Path:
         """Sample, and leave `write_samples`' files in `folder`."""
-        text = texts.batch(self.prompts) if texts is not None else None
         with torch.no_grad():
-            video = network.sample(text, self.prompts, range(len(self.prompts)))
+            video = network.sample(self.prompts, range(len(self.prompts)))
         return write_samples(self.folder, step, video, self.prompts, columns=self.columns, fps=self.fps)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from pipeline.config.params import TrainGanParams
-from pipeline.data.clip_dataset import (
+from pipeline.gan.discriminators import Discriminator
+from pipeline.gan.generator import VideoGenerator
+from pipeline.model_io.clip_dataset import (
     ClipShape,
     SplitIndex,
     index_split,
@@ -17,12 +18,8 @@ from pipeline.data.clip_dataset import (
     split_names,
     validation_split,
 )
-from pipeline.data.model_card import ModelCard, save_model
-from pipeline.gan.discriminators import Discriminator
-from pipeline.gan.generator import VideoGenerator
-from pipeline.gan.text_encoder import PooledText
+from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.runtime.process import whole_folder, write_json
-from pipeline.text.captions import CaptionTable, EncoderInfo
 from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
 from pipeline.training.gan_loop import GanResult, write_losses
@@ -31,37 +28,25 @@ from pipeline.training.gan_preview import GanPreview
 log = logging.getLogger("t2v")
 
 
-def open_gan_feed(folder: Path, params: TrainGanParams, texts: CaptionTable | None) -> ClipFeed:
-    """The train split's feed; clips without a caption in the table are left out, and counted in the log."""
+def open_gan_feed(folder: Path, params: TrainGanParams) -> ClipFeed:
+    """The train split's feed."""
     shape = ClipShape(params.frames, params.resolution, params.channels)
-    known = None if texts is None else texts.index
-    clips = open_clips(folder, "train", shape, ram_budget_gb=params.ram_budget_gb, known=known)
-    left_out = f", {clips.index.dropped} left out for want of a known caption" if clips.index.dropped else ""
-    log.info("%s: %d train clips%s", folder, len(clips), left_out)
+    clips = open_clips(folder, "train", shape, ram_budget_gb=params.ram_budget_gb)
+    log.info("%s: %d train clips", folder, len(clips))
     return ClipFeed(clips, batch_size=params.batch_size, seed=params.seed)
 
 
-def start_gan(
-    params: TrainGanParams, index: SplitIndex, texts: CaptionTable | None
-) -> tuple[VideoGenerator, Discriminator]:
-    """Both networks as `params.seed` starts them; they know the train captions' words, or their vectors' statistics."""
-    captions = index.distinct_captions()
-    width = None if texts is None else texts.info.width
+def start_gan(params: TrainGanParams, index: SplitIndex) -> tuple[VideoGenerator, Discriminator]:
+    """Both networks as `params.seed` starts them; they know the train captions' words."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
-        generator = VideoGenerator(params, vocabulary_of(captions), width)
-        discriminator = Discriminator(params)
-    source = generator.reader.source
-    if isinstance(source, PooledText):
-        assert texts is not None
-        source.set_statistics(texts.batch(captions).pooled)
-    return generator, discriminator
+        return VideoGenerator(params, vocabulary_of(index.distinct_captions())), Discriminator(params)
 
 
-def open_gan_preview(folder: Path, params: TrainGanParams, texts: CaptionTable | None, out: Path) -> GanPreview:
+def open_gan_preview(folder: Path, params: TrainGanParams, out: Path) -> GanPreview:
     """num_sample_rows squared prompts of the validation split, distinct as far as it has as many."""
     split = validation_split(split_names(folder)) or "train"
-    index = index_split(folder, split, None if texts is None else texts.index)
+    index = index_split(folder, split)
     rows = params.num_sample_rows
     return GanPreview(index.prompts(rows**2), rows, index.playback_fps(params.frames), out)
 
@@ -71,7 +56,6 @@ def write_gan_outputs(
     dataset: str,
     params: TrainGanParams,
     feed: ClipFeed,
-    text: EncoderInfo | None,
     *,
     model: Path,
     plots: Path,
@@ -87,7 +71,7 @@ def write_gan_outputs(
         resolution=params.resolution,
         channels=params.channels,
         fps=index.playback_fps(params.frames),
-        text=None if text is None else asdict(text),
+        text=None,
         params={"train_gan": params.model_dump(mode="json")},
         steps=result.steps,
         seed=params.seed,

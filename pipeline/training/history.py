@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.training.distributed import Team
+from pipeline.training.distributed import DistContext
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class History:
         """Note a step without waiting for the device."""
         self.pending.append((step, loss.detach(), lr, grad_norm.detach()))
 
-    def settle(self, team: Team) -> StepRow | None:
+    def settle(self, dist: DistContext) -> StepRow | None:
         """Fetch what is pending; returns the first row that is not finite, or None."""
         if not self.pending:
             return None
-        losses = team.mean(torch.stack([loss.float() for _, loss, _, _ in self.pending])).tolist()
+        losses = dist.mean(torch.stack([loss.float() for _, loss, _, _ in self.pending])).tolist()
         norms = torch.stack([norm.float() for _, _, _, norm in self.pending]).tolist()
         rows = [
             StepRow(step, loss, lr, norm)

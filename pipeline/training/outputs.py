@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipeline.config.params import TrainParams
-from pipeline.data.model_card import ModelCard, save_model
+from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.runtime.process import whole_folder, write_json
 from pipeline.text.captions import EncoderInfo
 from pipeline.text.vocabulary import vocabulary_of

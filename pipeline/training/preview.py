@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pipeline.config.params import SamplingParams
 from pipeline.data.gif import encode_gif
-from pipeline.data.render import clip_grid, contact_sheet, write_image
-from pipeline.data.tensors import to_frames
 from pipeline.diffusion.process import Diffusion
+from pipeline.model_io.tensors import to_frames
+from pipeline.render.clips import clip_grid, contact_sheet, write_image
 from pipeline.sampling.samplers import sample_video
 from pipeline.text.captions import TextBatch
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.params import TrainParams
-from pipeline.training.distributed import Team
+from pipeline.training.distributed import DistContext
 from pipeline.training.ema import Ema
 from pipeline.training.history import History
 from pipeline.training.optimizers import Optimizers
@@ -84,7 +84,7 @@ class Run:
         finally:
             batches.close()
 
-    def result(self, params: TrainParams, team: Team, dtype: torch.dtype) -> TrainResult:
+    def result(self, params: TrainParams, dist: DistContext, dtype: torch.dtype) -> TrainResult:
         return TrainResult(
             weights={name: tensor.detach().cpu() for name, tensor in self.ema.network.state_dict().items()},
             history=self.history,
@@ -92,8 +92,8 @@ class Run:
             clips_seen=self.step * params.batch_size,
             parameters=sum(weight.numel() for weight in self.network.parameters()),
             dtype=str(dtype).removeprefix("torch."),
-            device=torch.cuda.get_device_name(team.device) if team.device.type == "cuda" else "cpu",
-            processes=team.world,
+            device=torch.cuda.get_device_name(dist.device) if dist.device.type == "cuda" else "cpu",
+            processes=dist.world_size,
             seconds=self.seconds,
             data_wait_share=self.wait_seconds / self.seconds if self.seconds else 0.0,
         )

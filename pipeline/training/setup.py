@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from pipeline.config.params import SamplingParams, TrainParams, UnetParams
-from pipeline.data.clip_dataset import (
+from pipeline.diffusion.unet.unet3d import UNet3D, build_unet
+from pipeline.diffusion.validation import MAX_CLIPS, Validation
+from pipeline.model_io.clip_dataset import (
     VALIDATION_SPLITS,
     ClipShape,
     SplitIndex,
@@ -20,11 +22,9 @@ from pipeline.data.clip_dataset import (
     split_names,
     validation_split,
 )
-from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.text.captions import CaptionTable
 from pipeline.training.feed import ClipFeed
 from pipeline.training.preview import Preview
-from pipeline.unet.unet3d import UNet3D, build_unet
 
 log = logging.getLogger("t2v")
 

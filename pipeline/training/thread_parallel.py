@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config.params import TrainParams
 from pipeline.runtime.parallel import run_on_cores
-from pipeline.training.distributed import Team
+from pipeline.training.distributed import DistContext
 
 MAX_WORKERS = 4  # they share one interpreter
 T = TypeVar("T")
@@ -27,23 +27,23 @@ T = TypeVar("T")
 Loss = Callable[[Callable[..., Tensor], T], Tensor]  # of a model and a micro-batch: its mean loss
 
 
-def crew_size(network: nn.Module, team: Team, params: TrainParams) -> int:
+def num_workers(network: nn.Module, dist: DistContext, params: TrainParams) -> int:
     """How many workers: those that a micro-batch divides by; one where the device, or what is random, allows no more.
 
     A dropout layer draws from the process's one generator, in the order in which threads come to it.
     """
     random = any(isinstance(layer, nn.Dropout) and layer.p > 0.0 for layer in network.modules())
-    if team.device.type != "cpu" or team.world > 1 or params.compile or random:
+    if dist.device.type != "cpu" or dist.world_size > 1 or params.compile or random:
         return 1
     micro_batch = params.batch_size // params.accumulate
     return max(size for size in range(1, min(torch.get_num_threads(), MAX_WORKERS) + 1) if micro_batch % size == 0)
 
 
-class Crew:
+class ThreadDataParallel:
     """Workers with a network each: the same weights in memory, gradients of their own until they meet."""
 
-    def __init__(self, network: nn.Module, size: int, *, compiled: bool = False) -> None:
-        self.networks = [network, *(_twin(network) for _ in range(size - 1))]
+    def __init__(self, network: nn.Module, num_workers: int, *, compiled: bool = False) -> None:
+        self.networks = [network, *(_replica(network) for _ in range(num_workers - 1))]
         self.models: list[Callable[..., Tensor]] = [torch.compile(network)] if compiled else [*self.networks]
 
     def add_gradients(self, loss: Loss[T], micro_batches: Sequence[T]) -> Tensor:
@@ -56,20 +56,20 @@ class Crew:
         if size == 1:
             return jobs[0]()
         totals = run_on_cores(jobs, threads=torch.get_num_threads() // size)
-        for twin in self.networks[1:]:
-            for weight, own in zip(self.networks[0].parameters(), twin.parameters(), strict=True):
+        for replica in self.networks[1:]:
+            for weight, own in zip(self.networks[0].parameters(), replica.parameters(), strict=True):
                 if own.grad is not None:
                     weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
                     own.grad = None
         return torch.stack(totals).sum()
 
 
-def _twin(network: nn.Module) -> nn.Module:
+def _replica(network: nn.Module) -> nn.Module:
     """A copy of the network whose weights and buffers are the same memory."""
-    twin = copy.deepcopy(network)
-    for mine, same in zip(_tensors(twin), _tensors(network), strict=True):
+    replica = copy.deepcopy(network)
+    for mine, same in zip(_tensors(replica), _tensors(network), strict=True):
         mine.data = same.data
-    return twin
+    return replica
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

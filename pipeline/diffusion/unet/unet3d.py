@@ -20,8 +20,7 @@ from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
 from pipeline.config.params import UnetParams
-from pipeline.text.captions import TextBatch
-from pipeline.unet.attention import (
+from pipeline.diffusion.unet.attention import (
     NORMS,
     CellLinear,
     CrossAttention,
@@ -33,8 +32,9 @@ from pipeline.unet.attention import (
     SpatialLinearAttention,
     TemporalAttention,
 )
-from pipeline.unet.blocks import BLOCKS, Modulation
-from pipeline.unet.conditioning import Condition, Conditioning
+from pipeline.diffusion.unet.blocks import BLOCKS, Modulation
+from pipeline.diffusion.unet.conditioning import Condition, Conditioning
+from pipeline.text.captions import TextBatch
 
 
 class Positions(nn.Module):

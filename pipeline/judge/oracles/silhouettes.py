@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.oracles.foreground import Blobs
+from pipeline.judge.oracles.foreground import Blobs
 
 SHAPES = ("circle", "square", "triangle", "star")
 SYMMETRY = np.array([1, 4, 3, 5])  # corners; a circle has none

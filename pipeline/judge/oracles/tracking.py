@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.oracles.foreground import Blobs
+from pipeline.judge.oracles.foreground import Blobs
 
 MAX_PER_FRAME = 12  # more blobs than this in a frame are noise, not things
 COLOUR_SCALE = 400.0  # RGB units that weigh as much as the picture's height

@@ -1,6 +1,6 @@
 """A small network that names a handwritten digit in a crop, or says that there is none.
 
-Crops are float32 (n, SIDE, SIDE) in [0, 1], white ink on black, cut by `digit_clips.cut_out`. Besides the ten digits it
+Crops are float32 (n, SIDE, SIDE) in [0, 1], white ink on black, cut by `digits.cut_out`. Besides the ten digits it
 learns an eleventh answer, "no digit", from crops that are torn, blurred or filled, so that it need not name what no
 person could.
 """
@@ -51,7 +51,7 @@ def digit_probabilities(reader: DigitReader, crops: np.ndarray, device: torch.de
     return torch.cat(parts).numpy() if parts else np.zeros((0, NO_DIGIT + 1), np.float32)
 
 
-def elect(votes: np.ndarray) -> int:
+def vote(votes: np.ndarray) -> int:
     """The answer of votes float (m, 11), each weighted by how sure it is; NO_DIGIT only by more than half of them."""
     shares = votes.mean(axis=0)
     return NO_DIGIT if shares[NO_DIGIT] > 0.5 else int(shares[:NO_DIGIT].argmax())

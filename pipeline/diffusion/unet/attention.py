@@ -15,7 +15,7 @@ from einops import rearrange
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
-from pipeline.unet import cpu_kernels as cpu
+from pipeline.diffusion.unet import cpu_kernels as cpu
 
 
 @dataclass(frozen=True)

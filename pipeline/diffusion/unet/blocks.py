@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.unet import cpu_kernels as cpu
-from pipeline.unet.attention import CellLinear, LayerNorm, NormLayer, RMSNorm
+from pipeline.diffusion.unet import cpu_kernels as cpu
+from pipeline.diffusion.unet.attention import CellLinear, LayerNorm, NormLayer, RMSNorm
 
 
 class TemporalConv(nn.Module):

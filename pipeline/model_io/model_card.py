@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.config.earlier import in_todays_keys
 from pipeline.config.params import Section
 
 Family = Literal["unet", "gan"]
@@ -24,7 +25,6 @@ CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = 1
 SectionT = TypeVar("SectionT", bound=Section)
-LATER_PARAMS = {"unet": {"unfold_frames": None}}  # what cards of earlier models lack, with the value that they meant
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,12 @@ def read_card(folder: Path) -> ModelCard:
         tree = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in dataclasses.fields(ModelCard)}
         values = {key: value for key, value in tree.items() if key in known}
+        values["params"] = in_todays_keys(values["params"])
         card = ModelCard(**{**values, "vocabulary": tuple(values.get("vocabulary", ()))})
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a model card: {error}; the file was changed or cut short") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if tree.get("format") != FORMAT or card.family not in get_args(Family):
         raise ValueError(f"{path}: format {tree.get('format')!r}, family {card.family!r}; this version reads {FORMAT}")
     return card
@@ -96,7 +99,7 @@ def read_card(folder: Path) -> ModelCard:
 def read_section(kind: type[SectionT], card: ModelCard, section: str) -> SectionT:
     """A params section of a card as its typed record. Raises ValueError, one line, where another version wrote it."""
     try:
-        return kind.model_validate({**LATER_PARAMS.get(section, {}), **card.section(section)})
+        return kind.model_validate(card.section(section))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([section, *(str(part) for part in first["loc"])])

@@ -12,11 +12,19 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, digit_probabilities, elect
-from pipeline.oracles.foreground import IN_PLANE, Blobs
-from pipeline.oracles.motion import read_motion
-from pipeline.oracles.shapes import ObjectReading, Reading, at_every_frame, check_frames, clear_count, flicker
-from pipeline.oracles.tracking import Track, track
+from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, digit_probabilities, vote
+from pipeline.judge.oracles.foreground import IN_PLANE, Blobs, measure_blobs, number_large
+from pipeline.judge.oracles.motion import read_motion
+from pipeline.judge.oracles.reading import (
+    ObjectReading,
+    Reading,
+    at_every_frame,
+    check_frames,
+    clear_count,
+    empty_share,
+    flicker,
+)
+from pipeline.judge.oracles.tracking import Track, track
 
 INK = 0.35  # of full white, from which a pixel is ink
 MIN_AREA = 0.002  # of the picture; anything smaller is a speck
@@ -44,12 +52,14 @@ def read_digits(frames: np.ndarray, reader: DigitReader, device: torch.device) -
     ground = float(np.median(strokes.ink))
     background = "black" if ground < DARK else "unclear"
     tracks = track(strokes.blobs, n_frames, height) if background == "black" else None
+    empty = empty_share(strokes.blobs.frame, n_frames)
     if tracks is None:
-        return Reading((), -1, background, 1.0, n_frames, height)
+        return Reading((), -1, background, 1.0, empty, n_frames, height)
     votes = digit_probabilities(reader, cut_out(strokes), device)
     things = tuple(_read_thing(thing, strokes, votes, n_frames, height) for thing in tracks.things)
     count = clear_count(things, tracks.leftover)
-    return Reading(things, count, background, flicker(strokes.blobs.frame, len(things), n_frames), n_frames, height)
+    flickers = flicker(strokes.blobs.frame, len(things), n_frames)
+    return Reading(things, count, background, flickers, empty, n_frames, height)
 
 
 def find_strokes(frames: np.ndarray) -> Strokes:
@@ -63,29 +73,21 @@ def find_strokes(frames: np.ndarray) -> Strokes:
     where = np.flatnonzero(mask)
     label = labels.ravel()[where] - 1
     sizes = np.bincount(label, minlength=n)
-    kept = sizes >= MIN_AREA * h * w
-    renumber = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
-    labels = renumber[labels]
-    where, label = where[kept[label]], renumber[label[kept[label]] + 1] - 1
-    n = int(kept.sum())
+    number = number_large(sizes, MIN_AREA * h * w)
+    labels = np.concatenate([[0], number]).astype(np.int32)[labels]
+    kept = number[label] > 0
+    where, label, n = where[kept], number[label[kept]] - 1, int(number.max(initial=0))
     frame, rest = np.divmod(where, h * w)
     y, x = np.divmod(rest, w)
-    weight = ink.ravel()[where]
-    area = np.bincount(label, weight, n)
-    owner = np.zeros(n, np.int64)
-    owner[label] = frame
-    blobs = Blobs(
-        frame=owner,
-        x=np.bincount(label, weight * x, n) / np.maximum(area, 1e-6),
-        y=np.bincount(label, weight * y, n) / np.maximum(area, 1e-6),
-        area=area,
+    blobs = measure_blobs(
+        frame,
+        y,
+        x,
+        ink.ravel()[where],
+        label,
         colour=np.zeros((n, 3)),
         colour_spread=np.zeros(n),
-        pixel_blob=label,
-        pixel_x=x.astype(np.float32),
-        pixel_y=y.astype(np.float32),
-        pixel_alpha=weight,
-        speck_area=float(sizes[~kept].sum()),
+        speck_area=float(sizes[number == 0].sum()),
     )
     return Strokes(blobs, ink, labels, _boxes(label, x, y, n))
 
@@ -124,8 +126,8 @@ def _read_thing(thing: Track, strokes: Strokes, votes: np.ndarray, n_frames: int
     radius = at_every_frame(thing, np.sqrt(blobs.area[chosen]), n_frames)
     motion = read_motion(path, radius, None, 1, changes_colour=False)
     ballots = votes[chosen]
-    winner = elect(ballots)
-    agrees = np.array([elect(ballot[None]) for ballot in ballots]) == winner
+    winner = vote(ballots)
+    agrees = np.array([vote(ballot[None]) for ballot in ballots]) == winner
     left, top, right, bottom = strokes.boxes[chosen].T
     side = float(np.median(np.maximum(right - left, bottom - top))) / height
     clear = winner != NO_DIGIT and agrees.mean() >= AGREEMENT and TOO_SMALL < side < TOO_LARGE

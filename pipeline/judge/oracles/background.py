@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.oracles.foreground import MIN_DISTANCE, Palette, background_distance
+from pipeline.data.frames import frames_evenly
+from pipeline.judge.oracles.foreground import MIN_DISTANCE, Palette, background_distance
 
 WHITE_WITHIN = 15.0  # RGB units
 LOOKS = 4  # frames looked at, so that pixels behind a moving thing are seen in some
@@ -18,7 +19,7 @@ def name_background(frames: np.ndarray, palette: Palette) -> str:
     """
     if len(palette.colours) == 1:
         return "white" if np.linalg.norm(palette.colours[0] - 255.0) < WHITE_WITHIN else "solid"
-    chosen = frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]
+    chosen = frames_evenly(frames, LOOKS)
     first, second = palette.colours
     along = (chosen.astype(np.float32) - first) @ (second - first) / ((second - first) @ (second - first))
     seen = background_distance(chosen, palette.colours) < MIN_DISTANCE

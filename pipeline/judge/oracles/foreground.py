@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pipeline.data.frames import frames_evenly
+
 MIN_DISTANCE = 40.0  # RGB units: nearer to the background than this is background
 NOISE_FACTOR = 4.0  # and so is what lies within this many standard deviations of its noise
 PATTERN_CONTRAST = 24.0  # RGB units between two background colours that are told apart
@@ -57,7 +59,7 @@ class Blobs:
 
 def find_palette(frames: np.ndarray) -> Palette:
     """The one or two colours of the border ring of uint8 frames (F, H, W, 3)."""
-    chosen = frames[np.linspace(0, len(frames) - 1, LOOKS).round().astype(int)]
+    chosen = frames_evenly(frames, LOOKS)
     pixels = _border(chosen).astype(np.float32)  # (LOOKS, P, 3)
     flat = pixels.reshape(-1, 3)
     noise = _noise(pixels)
@@ -90,14 +92,19 @@ def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
     label = _share_out_edges(labels.ravel(), where, steps)
     where, label = where[label > 0], label[label > 0] - 1
     sizes = np.bincount(label, minlength=n)
-    kept = sizes >= max(3.0, MIN_AREA * h * w)
-    inside = kept[label]
-    where, label = where[inside], (np.cumsum(kept) - 1)[label[inside]]
+    number = number_large(sizes, max(3.0, MIN_AREA * h * w))
+    kept = number[label] > 0
+    where, label = where[kept], number[label[kept]] - 1
     frame, rest = np.divmod(where, (h + 2) * (w + 2))
     y, x = np.divmod(rest, w + 2)
-    return _measure(
-        frames, frame, y - 1, x - 1, flat[where], label, int(kept.sum()), float(sizes[~kept].sum()), palette
-    )
+    speck_area = float(sizes[number == 0].sum())
+    return _measure(frames, frame, y - 1, x - 1, flat[where], label, int(number.max(initial=0)), speck_area, palette)
+
+
+def number_large(sizes: np.ndarray, least: float) -> np.ndarray:
+    """Components numbered anew, 1, 2, … in order; 0 for those smaller than `least`."""
+    large = sizes >= least
+    return np.where(large, np.cumsum(large), 0)
 
 
 def _share_out_edges(labels: np.ndarray, where: np.ndarray, steps: list[int]) -> np.ndarray:
@@ -146,20 +153,37 @@ def _measure(
     middling = _mean(far, np.ones(len(far), bool), label, n)
     full = _mean(far, far >= middling[label], label, n)  # the object's own distance, free of its soft edge
     alpha = (far / np.maximum(full[label], 1e-6)).clip(max=1.0)
-    area = np.bincount(label, alpha, n)
-    owner = np.zeros(n, np.int64)
-    owner[label] = frame
     core = alpha > CORE
     rgb = frames[frame, y, x].astype(np.float32)
     colour = np.stack([_mean(rgb[:, c], core, label, n) for c in range(3)], axis=1)
     variance = _mean(((rgb - colour[label]) ** 2).sum(axis=1), core, label, n) - palette.noise**2
+    spread = np.sqrt(variance.clip(min=0.0))
+    return measure_blobs(frame, y, x, alpha, label, colour=colour, colour_spread=spread, speck_area=speck_area)
+
+
+def measure_blobs(
+    frame: np.ndarray,  # of each pixel, as are y, x, alpha and label
+    y: np.ndarray,
+    x: np.ndarray,
+    alpha: np.ndarray,
+    label: np.ndarray,
+    *,
+    colour: np.ndarray,  # of each blob, as is its spread
+    colour_spread: np.ndarray,
+    speck_area: float,
+) -> Blobs:
+    """Centres and areas of the blobs that labelled pixels make, weighted by how much of each pixel is foreground."""
+    n = len(colour)
+    area = np.bincount(label, alpha, n)
+    owner = np.zeros(n, np.int64)
+    owner[label] = frame
     return Blobs(
         frame=owner,
         x=np.bincount(label, alpha * x, n) / np.maximum(area, 1e-6),
         y=np.bincount(label, alpha * y, n) / np.maximum(area, 1e-6),
         area=area,
         colour=colour,
-        colour_spread=np.sqrt(variance.clip(min=0.0)),
+        colour_spread=colour_spread,
         pixel_blob=label,
         pixel_x=x.astype(np.float32),
         pixel_y=y.astype(np.float32),
