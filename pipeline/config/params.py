@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.config.earlier import what_became_of
 
@@ -71,12 +71,19 @@ class TranscodeParams(Section):
     duration_s: PositiveFloat
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
-    background: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
+    background: str
     split: Literal["official", "1k-A"]
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat
     max_rejected_share: Share
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        if not re.fullmatch("white|gray|black|#[0-9a-f]{6}", value):
+            raise ValueError("allowed: white, gray, black, or '#rrggbb' in quotes and lower case")
+        return value
 
 
 Shape = Literal["circle", "square", "triangle", "star"]

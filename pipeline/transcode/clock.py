@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
 
+import numpy as np
 from av.packet import Packet
 
 JOIN_BACK_S = Fraction(1, 10)  # a decoding time that falls back by more begins another recording, as in ffmpeg
-JOIN_AHEAD_S = 10  # … or one that leaps ahead by more, where recordings can be put together byte after byte
+JOIN_AHEAD_S = 10  # … or a key picture's that leaps ahead by more, where recordings can be put together byte by byte
+ROUNDINGS = ((0.5, 0.5), (0.0, 1.0))  # to the nearest tick, or down
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Pictures:
     times: tuple[int | None, ...]  # of the packets in file order; None: hidden
     end: int  # when the last picture has been shown
     in_order: bool  # `times` belong to the pictures in their order, not to the packets
+    per_tick: int = 1  # what times and end are counted in
 
     @property
     def rising(self) -> list[int]:
@@ -34,6 +37,17 @@ class Pictures:
         """The same length in `count` pictures, for a decoder that gives more or fewer than it takes packets."""
         rising = self.rising
         return replace(self, times=tuple(rising[index * len(rising) // count] for index in range(count)))
+
+    def steadied(self) -> Pictures:
+        """The exact times of a steady rate where these are such times rounded: at 15 fps a GIF says 7, 13, 20, 27."""
+        rising = self.rising
+        number = np.arange(1, len(rising) + 1)
+        since = np.array([*rising[1:], self.end]) - rising[0]
+        if not any(((since - below) / number).max() <= ((since + above) / number).min() for below, above in ROUNDINGS):
+            return self
+        exact = {time: index * int(since[-1]) for index, time in enumerate(rising)}
+        times = tuple(None if time is None else exact[time] for time in self.times)
+        return Pictures(times, len(rising) * int(since[-1]), self.in_order, len(rising))
 
 
 @dataclass(frozen=True)
@@ -60,8 +74,8 @@ class Clock:
 
     def add(self, packet: Packet) -> Stamp:
         now = self._due if packet.dts is None else packet.dts + self._offset
-        jumps = now < self._due - self._back or (self.may_be_joined and now > self._due + self._ahead)
-        if jumps and self._due_is_said:
+        leaps = self.may_be_joined and packet.is_keyframe and now > self._due + self._ahead
+        if self._due_is_said and (leaps or now < self._due - self._back):
             self._offset += self._due - now
             now = self._due
         shown = None if packet.pts is None else packet.pts + self._offset

@@ -15,7 +15,6 @@ from pathlib import Path
 import av
 import av.logging
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
@@ -52,19 +51,14 @@ def decode_clip(source: bytes | Path, spec: FrameSpec) -> np.ndarray:
 def _decode(source: bytes | Path, spec: FrameSpec) -> np.ndarray:
     kind = picture_kind(_head(source))
     if kind is None:
-        with open_container(source) as container:
-            return _decode_moving(source, container, spec)
+        return _decode_moving(source, None, spec)
     data = source if isinstance(source, bytes) else source.read_bytes()
     refuse_cut(data)
     if kind == "gif":
-        with open_container(data, "gif", min_delay="1") as container:  # else delays of 1/100 s are read as 10/100
-            return _decode_moving(data, container, spec)
+        return _decode_moving(data, "gif", spec)
     if not is_animated(data):
         return _decode_still(data, STILL_DECODERS[kind], spec)
-    if kind == "png":
-        with open_container(data, "apng") as container:
-            return _decode_moving(data, container, spec)
-    return _decode_webp(data, spec)
+    return _decode_moving(data, "apng", spec) if kind == "png" else _decode_webp(data, spec)
 
 
 def _head(source: bytes | Path) -> bytes:
@@ -94,29 +88,36 @@ def _decode_webp(data: bytes, spec: FrameSpec) -> np.ndarray:
     return _visible(selection.answer(), squarer)
 
 
-def _decode_moving(source: bytes | Path, container: InputContainer, spec: FrameSpec) -> np.ndarray:
+def _decode_moving(source: bytes | Path, demuxer: str | None, spec: FrameSpec) -> np.ndarray:
     """All that libav sees as a stream of pictures."""
-    footage = read_footage(source, container, spec.duration_s if spec.span == "first" else None)
-    stream, codec, name = footage.stream, footage.codec, container.format.name
-    squarer = Squarer(
+    options = {"min_delay": "1"} if demuxer == "gif" else {}  # else delays of 1/100 s are read as 10/100
+    duration_s = spec.duration_s if spec.span == "first" else None
+    pictures, can_skip = None, True
+    while True:
+        with open_container(source, demuxer, **options) as container:
+            footage = read_footage(source, container, duration_s)
+            pictures = pictures or footage.pictures
+            can_skip &= not pictures.in_order and footage.codec.field_order in (UNKNOWN, PROGRESSIVE)
+            squarer = _squarer(source, footage, spec)
+            selection = Selection(pictures, footage.length, spec.frames, squarer.square)
+            try:
+                for time, frame in _shown(footage, pictures, selection, can_skip=can_skip):
+                    if selection.show(time, frame):
+                        break
+            except _SeenOtherwiseError as seen:
+                pictures, can_skip = seen.pictures, False  # by a new decoder: fields stay in one that is flushed
+            else:
+                return _visible(selection.answer(), squarer)
+
+
+def _squarer(source: bytes | Path, footage: Footage, spec: FrameSpec) -> Squarer:
+    stream, name = footage.stream, footage.stream.container.format.name
+    return Squarer(
         spec,
         pixel_aspect=1.0 if name in ("gif", "apng") else float(stream.sample_aspect_ratio or 1) or 1.0,
         crop=_crop(source, stream.index),
-        has_alpha=not (name == "avi" and codec.name == "rawvideo"),  # a pixel's fourth byte is no alpha there
+        has_alpha=not (name == "avi" and footage.codec.name == "rawvideo"),  # a pixel's fourth byte is no alpha there
     )
-    pictures = footage.pictures
-    can_skip = not pictures.in_order and codec.field_order in (UNKNOWN, PROGRESSIVE)
-    while True:
-        selection = Selection(pictures, footage.length, spec.frames, squarer.square)
-        try:
-            for time, frame in _shown(footage, pictures, selection, can_skip=can_skip):
-                if selection.show(time, frame):
-                    break
-        except _SeenOtherwiseError as seen:
-            pictures, can_skip = seen.pictures, False
-            codec.flush_buffers()
-        else:
-            return _visible(selection.answer(), squarer)
 
 
 def _visible(frames: np.ndarray, squarer: Squarer) -> np.ndarray:

@@ -34,6 +34,7 @@ ANIMATIONS = "gif,apng"
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own give no alpha
 HEVC_ALPHA = b"\x4e\x01\xa5"  # the SEI message "alpha channel information"
 NO_TIMES_OF_SHOWING = ("avi", "asf", "h264", "hevc", "m4v", "mpegvideo")  # only times of decoding, or none
+FRAMES_ARE_TICKS = ("avi", "ivf")
 WHOLE = 0.9  # of what the header promises
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # then sizes and an id in 24 bytes, then file size
 
@@ -98,6 +99,8 @@ def read_footage(source: bytes | Path, container: InputContainer, duration_s: fl
     if length is None or there < WHOLE * length:
         _refuse_missing_bytes(source)
         _refuse_missing_time(source, container, stream, pictures, length)
+    if name not in FRAMES_ARE_TICKS:
+        pictures = pictures.steadied()
     return Footage(source, stream, codec, pictures, length, n_packets, held)
 
 
@@ -111,25 +114,34 @@ def picture_stream(container: InputContainer) -> VideoStream:
         raise ClipError("no video", f"no video stream in it (streams: {kinds})")
     if stream.codec_context is None:
         raise ClipError("unreadable", "no decoder for its video codec")
+    has_parts = any(Disposition.default not in other.disposition for other in moving)
+    if has_parts and container.metadata.get("major_brand") in ("avif", "avis"):
+        raise ClipError("unreadable", "AVIF with transparency, which cannot be read: convert it to PNG or WebP")
     return stream
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
     codec = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and codec.name in ALPHA_DECODERS:
-        codec = decoder_of(ALPHA_DECODERS[codec.name])
+        return decoder_of(ALPHA_DECODERS[codec.name])
     if codec.name == "hevc" and HEVC_ALPHA in (codec.extradata or b""):
         raise ClipError("unreadable", "HEVC with an alpha layer, which cannot be read: convert it to ProRes 4444")
     codec.flags |= CodecFlags.unaligned  # the stream's own cropping to the pixel, not to what is fast to copy
-    codec.thread_type, codec.thread_count = "NONE", 1
-    return codec
+    return _set_up(codec)
 
 
 def decoder_of(name: str) -> VideoCodecContext:
-    """libav's decoder of this name, on one thread: the parallelism is the decoder processes'."""
+    """libav's decoder of this name."""
     codec = CodecContext.create(name, "r")
     assert isinstance(codec, VideoCodecContext)
+    return _set_up(codec)
+
+
+def _set_up(codec: VideoCodecContext) -> VideoCodecContext:
+    """On one thread, for the parallelism is the decoder processes'; PNG's checksums are heeded."""
     codec.thread_type, codec.thread_count = "NONE", 1
+    if codec.name in ("png", "apng"):
+        codec.options = {"err_detect": "crccheck+explode"}
     return codec
 
 

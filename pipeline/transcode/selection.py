@@ -29,7 +29,7 @@ class Selection:
     def show(self, time: int, picture: VideoFrame) -> bool:
         """Take the next picture, in order of time; True when the answer is complete."""
         if self._current is None:
-            length = self.length or self.pictures.end - time
+            length = self.length * self.pictures.per_tick if self.length else self.pictures.end - time
             self._wanted = [time + index * length // self.n_frames for index in range(self.n_frames)]
             rising = self.pictures.rising
             places = np.searchsorted(rising, self._wanted, side="right") - 1

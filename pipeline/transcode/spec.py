@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+NAMED = {"white": "#ffffff", "gray": "#808080", "black": "#000000"}
+
 
 class ClipError(ValueError):
     """A clip that cannot be used. `reason` is one of a few words, the message the decoder's own."""
@@ -27,6 +29,6 @@ class FrameSpec:
 
 
 def rgb_of(colour: str) -> tuple[int, int, int]:
-    """Of "#rrggbb"."""
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    """Of white, gray, black or "#rrggbb"."""
+    red, green, blue = bytes.fromhex(NAMED.get(colour, colour).removeprefix("#"))
     return red, green, blue

@@ -19,7 +19,7 @@ MAX_ASPECT = 50
 UNKNOWN_SIDE_DATA = range(len(SideDataType), 48)
 HDR_CURVES = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT  # same on each CPU
-FULL = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INP | EXACT  # for pixels that are not scaled
+FULL = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INP | EXACT  # for pixels that are not scaled: as libwebp does
 
 
 class Squarer:

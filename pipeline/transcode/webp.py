@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
 from pipeline.transcode.clock import Pictures
@@ -71,9 +72,25 @@ class WebpAnimation:
         pictures = decoded(self._codec, Packet(part.webp))
         if not pictures:
             raise ClipError("damaged", "a picture of the animation cannot be decoded")
-        return self._reformatter.reformat(
-            pictures[0], format="rgba", interpolation=FULL, dst_color_range="JPEG"
-        ).to_ndarray()
+        even = _evened(pictures[0])
+        rgba = self._reformatter.reformat(even, format="rgba", interpolation=FULL, dst_color_range="JPEG")
+        return rgba.to_ndarray()[: part.height, : part.width]
+
+
+def _evened(picture: VideoFrame) -> VideoFrame:
+    """Of even sides where its colours are coded at half of them: libav stretches the colours of odd ones by a pixel."""
+    width, height = picture.width + picture.width % 2, picture.height + picture.height % 2
+    if picture.format.is_rgb or (width, height) == (picture.width, picture.height):
+        return picture
+    even = VideoFrame(width, height, picture.format.name)
+    even.color_range, even.colorspace = picture.color_range, picture.colorspace
+    for plane, wider in zip(picture.planes, even.planes, strict=True):
+        _rows(wider)[: plane.height, : plane.width] = _rows(plane)[:, : plane.width]
+    return even
+
+
+def _rows(plane: VideoPlane) -> np.ndarray:
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[arg-type]
 
 
 def blend(over: np.ndarray, under: np.ndarray) -> np.ndarray:
