@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
-import os
 import sys
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
-
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.evaluation.evaluate import evaluate_model
 from pipeline.evaluation.plots import write_plots
 from pipeline.judge.judge import load_judge
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.stage import run_stage
 from pipeline.sampling.video_model import load_model
 from pipeline.text.captions import CaptionTable
 
@@ -49,7 +50,7 @@ def main(
     )
     write_shard(evaluations / model / "samples.parquet", result.samples)
     write_plots(plots / model, result)
-    write_json(metrics / f"{model}.json", result.rounded_metrics())
+    write_metrics(metrics / f"{model}.json", result.rounded_metrics())
     log.info("judged %d clips of models/%s, kept %d", result.metrics["clips"], model, len(result.samples))
 
 

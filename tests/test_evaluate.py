@@ -102,7 +102,7 @@ class Parrot(nn.Module):
         self.mistakes, self.limit = mistakes or {}, limit
         self.batches: list[int] = []
 
-    def sample(self, text: Any, captions: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+    def sample(self, captions: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
         if len(captions) > self.limit:
             raise torch.OutOfMemoryError("no room")
         self.batches.append(len(captions))

@@ -4,12 +4,25 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from pipeline import generate
+from pipeline.config.params import SamplingParams
+from pipeline.data.gif import encode_gif
+from pipeline.generation.clip_files import SLUG_BYTES, slug
+from pipeline.generation.draw import read_clip
+from pipeline.generation.prompts import collect_prompts
+from pipeline.generation.unknown_words import DETAILED_PROMPTS, Encode, weigh_words, word_notes
+from pipeline.model_io.model_card import WEIGHTS_FILE, read_card, save_model
+from pipeline.sampling import video_model
+from pipeline.sampling.names import SAMPLER_NAMES
+from pipeline.sampling.samplers import SAMPLERS
+from pipeline.text.captions import EncoderInfo, load_encoder
 from tests.model_toys import HashEncoder, write_toy_model
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +44,7 @@ def run(model: Path, *args: str) -> list[Path]:
 
 def test_names_never_collide(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(model, PROMPT, "A red circle, moving up!", PROMPT)
-    paths = run(model, PROMPT)
+    paths = run(model, PROMPT, "--batch-size", "2")
     assert [path.name for path in paths] == [f"a-red-circle-moving-up-seed0{end}.gif" for end in ("-2", "-3", "-4", "")]
     assert all(path.stat().st_size > 100 for path in paths)
     assert len(capsys.readouterr().out.splitlines()) == 4
@@ -90,31 +103,241 @@ def test_the_old_names_work(model: Path) -> None:
     assert json.loads((out / "prompts.jsonl").read_text())["sampling"]["guidance_scale"] == 2.0
 
 
-def test_prompts_from_a_file(model: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_prompts_from_a_file_of_any_editor(tmp_path: Path, encoding: str, end: str) -> None:
+    file = tmp_path / "prompts.txt"
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    lines = ["# my prompts", "a red circle", "", "  ein rötes\tQuadrat ", "  # later: a star", "寿司"]
+    file.write_bytes((mark + end.join(lines)).encode(encoding))
+    assert collect_prompts(["first"], file) == ["first", "a red circle", "ein rötes Quadrat", "寿司"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("a\nrötes".encode("latin-1"), "line 2 is not UTF-8; save the file as UTF-8"),
+        ("a red circle".encode("utf-16-le"), "holds zero bytes"),
+        (b"\xff\xfea\0\n", "line 1 is not UTF-16"),
+        (b"\n# nothing\n", "no prompt in this file"),
+    ],
+)
+def test_a_file_that_holds_no_prompts_is_one_line(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "prompts.txt").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        collect_prompts([], tmp_path / "prompts.txt")
+
+
+def test_a_long_prompt_ends_the_run_before_it_draws(model: Path) -> None:
     file = model.parent / "prompts.txt"
-    file.write_text("a red circle\n\n  a blue circle \n", encoding="utf-8")
-    assert [path.stem for path in run(model, "--prompts-file", str(file))] == [
-        "a-blue-circle-seed0",
-        "a-red-circle-seed0",
-    ]
+    file.write_text("\n".join([PROMPT, "a red circle " * 20, PROMPT, "up " * 17]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r'"a red circle .*…" has 60 tokens, this model reads 16 \(and 1 more\)'):
+        run(model, "--prompts-file", str(file), "--batch-size", "1")
+    assert not (model.parent / "out").exists()
+    with pytest.raises(ValueError, match="has 17 tokens"):
+        run(model, PROMPT, "--negative", "up " * 17)
 
 
-def test_strange_words_are_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(model, "a red circles over a dragon", PROMPT)
-    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")]
-    assert notes == ['note: "a red circles over a dragon": never seen in training: circles, over, dragon; near: circle']
+def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith(("note", "warning"))]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--steps", "1"], "warning: one step draws the mean of all that fits: a blank or a blur; usual are 10"),
+        (["--guidance", "0"], "warning: guidance 0 leaves the prompt out"),
+        (["--guidance", "1", "--negative", "red"], "note: guidance 1 leaves the negative prompt out; give more"),
+        (["--frames", "2"], "note: 2 of 4 frames at 5 fps: as long as the whole clip"),
+        (["--fps", "5", "--format", "npy"], "note: npy holds frames without a rate: --fps does nothing"),
+        (["--fps", "30"], "note: a GIF's delays are whole 1/100 s: it plays at 33.3 fps"),
+    ],
+)
+def test_options_that_do_something_else_are_said(
+    model: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str
+) -> None:
+    run(model, PROMPT)
+    assert notes(capsys) == []
+    run(model, PROMPT, *args)
+    assert notes(capsys) == [says]
+
+
+def test_fewer_frames_last_as_long(model: Path) -> None:
+    for frames, delay in (("4", 100), ("2", 200), ("1", 400)):
+        path = run(model, PROMPT, "--frames", frames)[-1]
+        with Image.open(path, formats=("GIF",)) as image:
+            assert image.info["duration"] == delay
+        path.unlink()
 
 
 def test_a_gan_says_what_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_toy_model(tmp_path / "model", "gan")
-    assert len(run(tmp_path / "model", PROMPT, "--steps", "5")) == 1
-    assert "a GAN draws in one pass" in capsys.readouterr().err
+    assert len(run(tmp_path / "model", "a red star moving up", "--steps", "5")) == 1
+    assert notes(capsys) == [
+        'warning: "a red star moving up": no train caption had star: read as nothing',
+        "note: this model knows a, blue, circle, down, moving, red, up",
+        "note: a GAN draws in one pass: steps, sampler, guidance and negative do nothing here",
+    ]
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Encode:
+    encoder = load_encoder(EncoderInfo("packaged", None, 384, "mean", 32))
+    return lambda sentences: encoder.encode_together(sentences).pooled
+
+
+@pytest.mark.parametrize(
+    ("prompt", "heavy", "near"),
+    [
+        ("a red circle moves up swiftly", [], {"swiftly": "fast"}),
+        ("a red circle moves upward slowly", [], {"upward": "up"}),
+        ("red circles go up", [], {"circles": "circle", "go": "goes"}),
+        ("the blue square is drifting to the right", [], {"drifting": "moving"}),
+        ("please, a red circle moves to the left", [], {"please": None}),
+        ("a navy ball moves up", ["navy", "ball"], {}),
+        ("a cat moves up", ["cat"], {}),  # by spelling: at
+        ("a red circle moves east", ["east"], {}),  # by spelling: fast
+        ("a red circle sinks", ["sinks"], {}),
+        ("dragon", ["dragon"], {}),
+        ("A RED CIRCLE, moves up!", [], {}),
+    ],
+)
+def test_unknown_words_go_by_meaning_and_weight(
+    packaged: Encode, prompt: str, heavy: list[str], near: dict[str, str | None]
+) -> None:
+    known = "a the red blue circle square is moves moving goes to at left right up down fast slowly"
+    found = weigh_words(prompt, known.split(), packaged)
+    assert [each.word for each in found if each.is_heavy] == heavy
+    assert {each.word: each.near[0] if each.near else None for each in found if not each.is_heavy} == near
+
+
+def test_fatal_words_are_named_louder_than_harmless_ones(packaged: Encode) -> None:
+    known = ["a", "circle", "fast", "left", "moves", "red"]
+    assert word_notes(["a red circle moves left"], known, packaged) == []
+    assert word_notes(["a red cat moves left swiftly", "a red circle moves left please"], known, packaged) == [
+        'warning: "a red cat moves left swiftly": no train caption had cat; the clip may not show it',
+        'note: "a red cat moves left swiftly": no train caption had swiftly (near fast)',
+        'note: "a red circle moves left please": no train caption had please (which says little)',
+        "note: this model knows a, circle, fast, left, moves, red",
+    ]
+
+
+def test_many_notes_are_counted_and_a_large_vocabulary_is_not_listed() -> None:
+    known = [f"word{number}" for number in range(2000)]
+    notes = word_notes([f"word1 new{number}" for number in range(30)], known, None)
+    assert len(notes) == DETAILED_PROMPTS + 2
+    assert notes[-2:] == [
+        f"note: {30 - DETAILED_PROMPTS} more prompts have words that no train caption had",
+        "note: this model knows 2000 words; its model.json lists them (vocabulary)",
+    ]
+
+
+def test_a_prompt_unlike_the_train_captions_is_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(model, "up")
+    assert notes(capsys) == []
+    weights = load_file(model / WEIGHTS_FILE)
+    weights["conditioning.pooled_std"] = HashEncoder().encode(["up"]).pooled[0].abs() / 2
+    save_model(model, read_card(model), weights)
+    run(model, "up")
+    assert notes(capsys) == [
+        'note: "up" is unlike the train captions (distance 2.0, theirs 1.0 on average): '
+        "what it leaves unsaid may come out blank or mixed; say more",
+        "note: this model knows a, blue, circle, down, moving, red, up",
+    ]
+
+
+def test_scale_is_for_looking(model: Path) -> None:
+    small, large = (np.load(run(model, PROMPT, "--format", "npy", "--scale", scale)[0]) for scale in ("1", "3"))
+    assert large.shape == (4, 48, 48, 3)
+    assert np.array_equal(large[:, 1::3, 2::3], small)
+
+
+def test_clips_between_two_clips(model: Path) -> None:
+    ends = run(model, PROMPT, "a blue circle moving down", "--format", "npy")
+    out = model.parent / "between"
+    args = ["--interpolate", *map(str, ends), "--num-samples", "3", "--format", "npy", "--strength", "0.05"]
+    generate.main([PROMPT, *args, "--model", str(model), "--out", str(out)])
+    made = [json.loads(line) for line in (out / "prompts.jsonl").read_text().splitlines()]
+    assert [(entry["file"], entry["weight"], entry["seed"]) for entry in made] == [
+        (f"a-red-circle-moving-up-seed0-between{weight:.2f}.npy", weight, 0) for weight in (0.0, 0.5, 1.0)
+    ]
+    assert made[0]["between"] == [str(path) for path in ends]
+    back = ["--interpolate", *map(str, ends[::-1]), *args[3:], "--model", str(model), "--out", str(out / "back")]
+    generate.main([PROMPT, *back])
+    there, again = ([np.load(folder / entry["file"]) for entry in made] for folder in (out, out / "back"))
+    for clip, other in zip(there, again[::-1], strict=True):
+        assert np.abs(clip.astype(int) - other).max() <= 1
+    assert np.abs(there[0].astype(int) - there[2]).max() > 1
+
+
+def test_a_gif_of_another_length_and_side_is_fitted(model: Path) -> None:
+    card = read_card(model)
+    frames = np.repeat(np.arange(0, 200, 25, dtype=np.uint8), 32 * 32 * 3).reshape(8, 32, 32, 3)
+    path = model.parent / "clip.gif"
+    path.write_bytes(encode_gif(frames, 10.0))
+    read = read_clip(path, card)
+    assert read.shape == (4, 16, 16, 3)
+    assert [int(frame.mean()) for frame in read] == [int(frames[k].mean()) for k in (0, 2, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"GIF89a", "no GIF or NPY clip"),
+        (np.zeros((4, 16, 16)), r"float64 \(4, 16, 16\)"),
+        (np.zeros((2, 9, 9, 3), np.uint8), "2 frames"),
+    ],
+)
+def test_what_is_no_clip_is_one_line(model: Path, content: Any, message: str) -> None:
+    path = model.parent / ("clip.gif" if isinstance(content, bytes) else "clip.npy")
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        run(model, PROMPT, "--interpolate", str(path), str(path))
+    assert "\n" not in str(caught.value)
+    assert not (model.parent / "out").exists()
+
+
+def test_a_failed_write_leaves_no_empty_file(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.generation.draw.write_clip", full_disk)
+    for format_ in ("gif", "png"):
+        with pytest.raises(OSError, match="No space"):
+            run(model, PROMPT, "--format", format_)
+    assert list((model.parent / "out").iterdir()) == []
 
 
 def test_other_scripts_keep_their_letters() -> None:
-    assert generate.slug("Ein rötes Quadrat  →  寿司!") == "ein-rötes-quadrat-寿司"
-    assert generate.slug("→") == "prompt"
-    assert len(generate.slug("very long " * 40)) <= generate.SLUG_CHARACTERS
+    assert slug("Ein rötes Quadrat  →  寿司!") == "ein-rötes-quadrat-寿司"
+    assert slug("→") == "prompt"
+    assert len(slug("寿司 と " * 40).encode()) <= SLUG_BYTES
+
+
+def test_the_names_a_command_line_lists_are_those_there_are() -> None:
+    assert tuple(SAMPLERS) == SAMPLER_NAMES == get_args(SamplingParams.model_fields["sampler"].annotation)
+    assert generate.SEED_MAX == video_model.SEED_MAX
+
+
+@pytest.mark.slow
+def test_a_clip_imports_no_more_than_it_needs() -> None:
+    """Of imports come nine tenths of the time to one clip."""
+    code = (
+        "import sys, pipeline.generation.draw; from pipeline.text.captions import EncoderInfo, load_encoder;"
+        "load_encoder(EncoderInfo('packaged', None, 384, 'mean', 32)).encode(['a red circle']);"
+        "import pipeline.diffusion.unet.unet3d, pipeline.sampling.samplers;"
+        "needless = {'transformers', 'pandas', 'scipy', 'pyarrow', 'matplotlib', 'sklearn', 'dask', 'moviepy', 'av'};"
+        "print(needless & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "pydantic", "transformers", "pandas", "scipy")
+    code = f"import pipeline.generate as g, sys; g.build_parser().format_help(); print(set({heavy}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +347,8 @@ def test_other_scripts_keep_their_letters() -> None:
         (["  "], "empty prompt"),
         ([PROMPT, "--frames", "9"], "--frames 9 does not fit: this model makes 4 frames"),
         ([PROMPT, "--prompts-file", "nowhere.txt"], "nowhere.txt: no such prompts file"),
-        ([PROMPT, "--guidance", "-1"], "guidance_scale=-1.0"),
+        ([PROMPT, "--seed", str(2**32 - 1), "--num-samples", "2"], "seeds end at 4294967295"),
+        ([PROMPT, "--interpolate", "nowhere.gif", "nowhere.gif"], "nowhere.gif: no GIF or NPY clip"),
         ([PROMPT, "--device", "abacus"], "device 'abacus' is unknown"),
     ],
 )
@@ -132,6 +356,28 @@ def test_mistakes_are_one_line(model: Path, args: list[str], message: str) -> No
     with pytest.raises(ValueError, match=message) as caught:
         generate.main(["--model", str(model), "--out", str(model.parent / "out"), *args])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--guidance", "inf", "inf is not 0 or more"),
+        ("--guidance", "nan", "nan is not 0 or more"),
+        ("--guidance", "-1", "-1 is not 0 or more"),
+        ("--seed", str(2**64), "18446744073709551616 is not from 0 to 4294967295"),
+        ("--seed", "-1", "-1 is not from 0 to 4294967295"),
+        ("--fps", "nan", "nan is not from 0.01 to 50"),
+        ("--scale", "0", "0 is not from 1 to 64"),
+        ("--steps", "0", "0 is not 1 or more"),
+        ("--strength", "1", "1 is not from 0.01 to 0.99"),
+    ],
+)
+def test_a_wrong_value_is_said_before_anything_loads(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, says: str
+) -> None:
+    with pytest.raises(SystemExit):
+        generate.main([PROMPT, f"{option}={value}"])
+    assert says in capsys.readouterr().err
 
 
 def test_no_model_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

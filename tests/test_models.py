@@ -77,7 +77,7 @@ def test_what_the_stage_wrote_draws_alone_what_generate_draws(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, repository: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(generate, "ROOT", repository)
+    monkeypatch.setattr("pipeline.generation.draw.ROOT", repository)
     copy = shutil.copytree(trained / family, tmp_path / "copy")
     generate.main([PROMPTS[0], "--model", str(copy), "--format", "npy", "--device", "cpu"])
     (drawn,) = (np.load(path) for path in Path("samples").glob("*.npy"))
@@ -136,7 +136,7 @@ def test_guidance_and_negative_reach_the_sampler(tmp_path: Path) -> None:
     [
         ({"seeds": [1]}, "2 captions, 1 seeds: give one of each"),
         ({"text": HashEncoder().encode(PROMPTS[:1])}, "2 captions, 2 seeds, 1 vectors"),
-        ({"negative": ["blue"]}, "2 captions, 2 seeds, 1 negative captions"),
+        ({"negative": ["blue"]}, "2 captions, 2 seeds, 1 negatives"),
     ],
 )
 @pytest.mark.parametrize("family", ["unet", "gan"])

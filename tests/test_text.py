@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from pipeline.data.shards import Row, write_shard
-from pipeline.text import embedding
+from pipeline.text import bert, embedding
 from pipeline.text.captions import CaptionTable, Encoder, TextBatch, load_encoder, one_thread
 from pipeline.text.embedding import collect_captions, embed_captions
 from stages import embed
@@ -187,6 +188,38 @@ def test_an_encoder_that_changed_since(folder: Path, encoder: Encoder) -> None:
         load_encoder(str(folder), max_tokens=100)
 
 
+ODD = ["a", "[MASK] red [SEP] circle", "naïve café — “up” … 12,345", "寿司 \ufeff\u200b up-left\tRED", "🙂"]
+
+
+def test_the_bert_of_few_imports_gives_the_bytes_of_transformers(folder: Path, encoder: Encoder) -> None:
+    quick = load_encoder(encoder.info)
+    assert isinstance(quick.model, bert.Bert)
+    assert not isinstance(encoder.model, bert.Bert)
+    captions = [*sentences()[:20], *ODD]
+    assert quick.token_ids(captions) == encoder.token_ids(captions)
+    for made, expected in (
+        (quick.encode(ODD[:2]), encoder.encode(ODD[:2])),
+        (quick.encode_together(captions), encoder.encode_together(captions)),
+    ):
+        for name in ("pooled", "tokens", "mask"):
+            assert torch.equal(getattr(made, name), getattr(expected, name)), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"), [({"hidden_act": "relu"}, ""), ({"model_type": "roberta"}, ""), ({}, "tokenizer.json")]
+)
+def test_another_network_is_left_to_transformers(
+    folder: Path, tmp_path: Path, changes: dict[str, str], missing: str
+) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    assert bert.reads(other)
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    (other / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+    if missing:
+        (other / missing).unlink()
+    assert not bert.reads(other)
+
+
 MISSING = """
 import sys, time
 from pipeline.text.encoders import locate_encoder
@@ -303,6 +336,10 @@ def test_the_packaged_bert(tmp_path: Path) -> None:
     batch = packaged.encode(["a dog runs", "a puppy is running", "the stock market fell"])
     near = torch.nn.functional.cosine_similarity(batch.pooled[0], batch.pooled[1:])
     assert near[0] > near[1] + 0.3
+    quick = load_encoder(packaged.info)
+    captions = ["a dog runs", "a red circle moves up slowly, then to the left", *ODD]
+    assert quick.token_ids(captions) == packaged.token_ids(captions)
+    assert torch.equal(quick.encode(captions).tokens, packaged.encode(captions).tokens)
 
 
 def toy_row(key: str, *captions: str) -> Row:
@@ -332,7 +369,10 @@ def test_the_stage(
     assert outs[0] == outs[1]
     metrics = json.loads((tmp_path / "metrics" / "shapes.json").read_text(encoding="utf-8"))
     assert (metrics["captions"], metrics["embedded"], metrics["rejected"]) == (145, 73, {"empty": 1})
-    assert metrics["rejected_captions"][0]["key"] == "bad"
+    assert "rejected_captions" not in metrics  # git keeps metrics, and these are people's words
+    listed = (tmp_path / "two" / "shapes.rejected.csv").read_text(encoding="utf-8").splitlines()
+    assert listed[0] == "key,reason,caption"
+    assert listed[1].startswith("bad,")
     assert any("about" in message and "distinct captions" in message for message in caplog.messages)
     with pytest.raises(ValueError, match="'cats' is not a set; allowed: shapes, moving_mnist, msrvtt"):
         embed.main("cats")

@@ -73,6 +73,7 @@ class TranscodeParams(Section):
     fit: Literal["crop", "pad", "stretch"]
     background: str
     split: Literal["official", "1k-A"]
+    group: str | None
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat

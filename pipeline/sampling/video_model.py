@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from pipeline.config.params import DiffusionParams, SamplingParams, UnetParams
 from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
-from pipeline.model_io.tensors import to_frames
+from pipeline.model_io.tensors import to_frames, to_model
 from pipeline.sampling.defaults import folder_sampling
 
 if TYPE_CHECKING:
+    from pipeline.diffusion.process import Diffusion
     from pipeline.sampling.samplers import Callback
     from pipeline.text.captions import Encoder, TextBatch
+
+SEED_MAX = 2**32 - 1
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> VideoModel:
@@ -96,19 +99,60 @@ class VideoModel:
         callback: Callback | None = None,
     ) -> np.ndarray:
         """uint8 (B, F, H, W, C), one clip per caption and seed. Raises ValueError where their numbers differ."""
-        counts = {"captions": len(captions), "seeds": len(seeds)}
-        counts |= {} if text is None else {"vectors": len(text)}
-        counts |= {} if negative is None else {"negative captions": len(negative)}
-        if len(set(counts.values())) > 1:
-            raise ValueError(f"{', '.join(f'{n} {name}' for name, n in counts.items())}: give one of each for a clip")
-        text = self.encode(captions) if text is None else text
+        _check_counts(captions=captions, seeds=seeds, vectors=text, negatives=negative)
+        _check_seeds(seeds)
         with torch.inference_mode():
             if self.card.family == "gan":
                 video = self.network.sample(list(captions), list(seeds))  # type: ignore[operator]
             else:
                 against = None if negative is None else self.encode(negative)
-                video = self._diffuse(text, seeds, sampling or self.sampling, against, callback)
-        return to_frames(video)
+                video = self._diffuse(
+                    self.encode(captions) if text is None else text, seeds, sampling, against, callback
+                )
+        return _to_frames(video)
+
+    def interpolate(
+        self,
+        captions: Sequence[str],
+        seeds: Sequence[int],  # one per caption; the same one along a row of weights makes it smooth
+        first: np.ndarray,  # uint8 (F, H, W, C), of the model's shape
+        second: np.ndarray,
+        *,
+        weights: Sequence[float],  # one per caption: 0 is first, 1 is second
+        strength: float,  # in (0, 1): the t up to which both are noised, so how much is drawn anew
+        sampling: SamplingParams | None = None,
+    ) -> np.ndarray:
+        """uint8 (B, F, H, W, C): clips between two, each drawn anew under its caption. Raises ValueError for a GAN."""
+        from pipeline.sampling.interpolation import interpolate_clips
+
+        if self.card.family == "gan":
+            raise ValueError("a GAN draws from noise alone: give a diffusion model to interpolate clips")
+        _check_counts(captions=captions, seeds=seeds, weights=weights)
+        _check_seeds(seeds)
+        ends = [to_model(clip).to(self.device)[None].expand(len(seeds), -1, -1, -1, -1) for clip in (first, second)]
+        with torch.inference_mode():
+            video = interpolate_clips(
+                self.network,
+                self._diffusion(),
+                self.encode(captions),
+                ends[0],
+                ends[1],
+                sampling or self._own_sampling(),
+                weights=weights,
+                t=strength,
+                seeds=list(seeds),
+            )
+        return _to_frames(video)
+
+    def caption_distance(self, captions: Sequence[str]) -> list[float] | None:
+        """How unlike the train captions each caption is: the root mean square of its pooled vector, standardised by
+        theirs (1 on average over them). None where the model keeps no statistics of its train captions."""
+        conditioning = getattr(self.network, "conditioning", None)
+        text = self.encode(captions) if getattr(conditioning, "has_text", False) else None
+        if conditioning is None or text is None:
+            return None
+        pooled = (text.pooled.to(self.device) - conditioning.pooled_mean) / conditioning.pooled_std
+        return pooled.square().mean(1).sqrt().tolist()
 
     def _diffuse(
         self,
@@ -118,18 +162,46 @@ class VideoModel:
         negative: TextBatch | None,
         callback: Callback | None,
     ) -> Tensor:
-        assert sampling is not None, "a diffusion model needs sampling params: load_model gives it its own"
-        from pipeline.diffusion.process import Diffusion
         from pipeline.sampling.samplers import sample_video
 
         return sample_video(
             self.network,
-            Diffusion(read_section(DiffusionParams, self.card, "diffusion")),
+            self._diffusion(),
             text.to(self.device) if text is not None else None,
-            sampling,
+            sampling or self._own_sampling(),
             seeds=list(seeds),
             shape=self.card.shape,
             device=self.device,
             negative=negative.to(self.device) if negative is not None else None,
             callback=callback,
         )
+
+    def _diffusion(self) -> Diffusion:
+        from pipeline.diffusion.process import Diffusion
+
+        return Diffusion(read_section(DiffusionParams, self.card, "diffusion"))
+
+    def _own_sampling(self) -> SamplingParams:
+        assert self.sampling is not None, "a diffusion model needs sampling params: load_model gives it its own"
+        return self.sampling
+
+
+def _check_counts(**given: Sized | None) -> None:
+    """Raise ValueError where what belongs to the clips is not as many of each."""
+    counts = {name: len(values) for name, values in given.items() if values is not None}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"{', '.join(f'{n} {name}' for name, n in counts.items())}: give one of each for a clip")
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ValueError for a seed beyond 32 bits: torch's generator on the CPU would drop the rest without a word."""
+    for seed in seeds:
+        if not 0 <= seed <= SEED_MAX:
+            raise ValueError(f"seed {seed} is not in 0 to {SEED_MAX}: the noise generator tells 32 bits apart")
+
+
+def _to_frames(video: Tensor) -> np.ndarray:
+    """uint8 frames of samples. Raises ValueError where they are not numbers."""
+    if not torch.isfinite(video).all():
+        raise ValueError("the model drew what is no number (NaN): guidance is too large, or its training diverged")
+    return to_frames(video)

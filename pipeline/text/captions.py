@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from pipeline.text import bert
 from pipeline.text.encoders import Located, locate_encoder
 
 INFO_KEY = b"t2v.encoder"
@@ -69,6 +69,8 @@ class CaptionTable:
     @classmethod
     def read(cls, path: Path | str) -> CaptionTable:
         """Raises ValueError where the file is missing or is not such a table."""
+        import pyarrow.parquet as pq  # a command that encodes its own prompts reads no table
+
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"{path}: no such embeddings table; run the embed stage (dvc repro)")
@@ -201,19 +203,28 @@ def load_encoder(
 ) -> Encoder:
     """Load the encoder, offline where it is here already. Raises ValueError, within two seconds, where it is not."""
     if isinstance(encoder, EncoderInfo):
-        loaded = load_encoder(
-            encoder.name, revision=encoder.revision, pooling=encoder.pooling, max_tokens=encoder.max_tokens
-        )
+        located = locate_encoder(encoder.name, encoder.revision)
+        loaded = _build(encoder.name, located, _load_recorded(located), encoder.pooling, encoder.max_tokens)
         if loaded.info.width != encoder.width:
             raise ValueError(f"encoder {encoder.name}: {loaded.info.width} wide, {encoder.width} recorded; embed again")
         return loaded
     located = locate_encoder(encoder, revision)
-    model, tokenizer = _load(located)
+    return _build(encoder, located, _load(located), pooling, max_tokens)
+
+
+def _build(name: str, located: Located, loaded: tuple[Any, Any], pooling: Pooling, max_tokens: int) -> Encoder:
+    model, tokenizer = loaded
     limit = getattr(model.config, "max_position_embeddings", max_tokens)
     if max_tokens > limit:
-        raise ValueError(f"embed.max_tokens: {max_tokens} is more than the {limit} that encoder {encoder} can take")
+        raise ValueError(f"embed.max_tokens: {max_tokens} is more than the {limit} that encoder {name} can take")
     revision = located.revision or getattr(model.config, "_commit_hash", None)
-    return Encoder(model, tokenizer, EncoderInfo(encoder, revision, model.config.hidden_size, pooling, max_tokens))
+    return Encoder(model, tokenizer, EncoderInfo(name, revision, model.config.hidden_size, pooling, max_tokens))
+
+
+def _load_recorded(located: Located) -> tuple[Any, Any]:
+    """The encoder of vectors that exist: a BERT by few imports, in equal bytes, for a command that draws one clip."""
+    folder = Path(located.source)
+    return (bert.Bert(folder), bert.BertTokenizer(folder)) if bert.reads(folder) else _load(located)
 
 
 def _load(located: Located) -> tuple[Any, Any]:
