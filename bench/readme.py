@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.frames import enlarge
-from pipeline.data.shards import Row, read_shard
+from pipeline.data.samples import Sample, SampleScores, read_samples
 from pipeline.render.clips import contact_sheet, write_image
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.process import run_stage
@@ -36,7 +36,7 @@ def main() -> None:
             )
     text = readme.read_text(encoding="utf-8")
     readme.write_text(TABLE.sub(lambda _: table(metrics), text), encoding="utf-8")
-    write_image(ROOT / "docs/samples.png", picture(read_shard(ROOT / "evaluations/unet/samples.parquet")))
+    write_image(ROOT / "docs/samples.png", picture(read_samples(ROOT / "evaluations/unet/samples.parquet")))
 
 
 def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
@@ -59,17 +59,18 @@ def table(metrics: dict[str, dict[str, Any]]) -> str:
     return f"{TITLE}|---|---|---|---|---|\n" + "".join(re.sub(" +", " ", f"| {' | '.join(row)} |\n") for row in rows)
 
 
-def picture(samples: Iterable[Row]) -> np.ndarray:
+def picture(samples: Iterable[Sample]) -> np.ndarray:
     """The first samples of each kind, a prompt a row, marked by the oracle: uint8 (H, W, 3)."""
     left = Counter(SHOWN)
-    rows: list[Row] = []
-    for row in samples:
-        if row.key.endswith("/model-0") and left[row.split] > 0:
-            left[row.split] -= 1
-            rows.append(row)
-    verdict = {True: "right", False: "wrong"}
-    captions = [[f"{verdict[row.attributes['right']]} [{row.split}]  {row.captions[0]}"] for row in rows]
-    clips = [row.frames() for row in rows]
+    shown: list[tuple[Sample, SampleScores]] = []
+    for sample in samples:
+        if sample.is_first_take and sample.scores is not None and left[sample.kind] > 0:
+            left[sample.kind] -= 1
+            shown.append((sample, sample.scores))
+    captions = [
+        [f"{'right' if scores.right else 'wrong'} [{sample.kind}]  {sample.caption}"] for sample, scores in shown
+    ]
+    clips = [sample.frames() for sample, _ in shown]
     return contact_sheet([enlarge(clip, max(1, CELL // clip.shape[1])) for clip in clips], captions=captions)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.readme import CELL, SHOWN, TABLE, picture, table
+from pipeline.data.samples import Sample
 from pipeline.render.clips import LINE_PX
 from pipeline.runtime.code import ROOT
 from tests.report_toys import sample_rows
@@ -33,7 +34,7 @@ def test_the_picture_shows_each_kinds_first_samples_and_no_others() -> None:
     rows = sample_rows("unet", prompts=5)
     first = [row for row in rows if row.key.endswith("/model-0")]
     expected = sum(min(SHOWN[kind], sum(row.split == kind for row in first)) for kind in SHOWN)
-    sheet = picture(rows)
+    sheet = picture(map(Sample.from_row, rows))
     assert len(sheet) == expected * (CELL + LINE_PX + 2) - 2
     frames = first[0].frames()
     side = CELL // 2

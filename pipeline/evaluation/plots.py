@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pipeline.data.frames import enlarge
+from pipeline.data.samples import Sample
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.render.clips import write_clip
 
@@ -16,30 +18,25 @@ GIF_SCALE = 3
 
 
 def write_plots(folder: Path, result: Evaluation) -> None:
-    """accuracy.csv, guidance.csv, steps.csv, loss_by_noise.csv where measured, a PNG of each, and samples/*.gif."""
+    """accuracy, unsaid, guidance, steps, loss_by_noise as CSV where measured, all but unsaid as PNG; samples/*.gif."""
     for name, rows in result.tables.items():
         write_table(folder / f"{name}.csv", rows)
     draw_images(folder, result.tables)
-    write_gifs(folder / "samples", result)
+    write_gifs(folder / "samples", result.samples)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as CSV, floats to six digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
-        )
+    pd.DataFrame(list(rows)).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def write_gifs(folder: Path, result: Evaluation) -> None:
+def write_gifs(folder: Path, samples: Iterable[Sample]) -> None:
     """The first samples of each kind; a name is the same prompt in every revision, so `dvc plots diff` pairs them."""
-    for row in result.samples:
-        facts = row.attributes
-        if facts["role"] == "model" and row.key.endswith("-0") and facts["index"] < GIFS_PER_KIND:
-            frames = enlarge(row.frames(), GIF_SCALE)
-            write_clip(folder / f"{facts['kind']}-{facts['index']:02d}", frames, row.fps, "gif")
+    for sample in samples:
+        if sample.is_first_take and sample.index < GIFS_PER_KIND:
+            frames = enlarge(sample.frames(), GIF_SCALE)
+            write_clip(folder / f"{sample.kind}-{sample.index:02d}", frames, sample.fps, "gif")
 
 
 def draw_images(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
