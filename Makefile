@@ -6,7 +6,7 @@ PRESET ?=
 export PATH := $(abspath $(BIN)):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup repro test test-fast lint format bench compare browser clean
+.PHONY: help setup git repro test test-fast lint format bench compare browser clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,11 +30,11 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/.product
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps video-diffusion-pytorch==0.7.0 einops-exts==0.0.4
 	@touch $@
 
-.git/HEAD:
-	@echo "error: no .git here; DVC needs one: git init && git add -A && git commit -m start" >&2; exit 1
+git:
+	@git rev-parse --git-dir >/dev/null || { echo "error: no Git repository here; DVC needs one: git init && git add -A && git commit -m start" >&2; exit 1; }
 
-repro: .git/HEAD $(VENV)/.product  ## run the whole graph on params.yaml; PRESET=gpu applies presets/gpu.yaml first
-	@python -c 'from pipeline.config.params import load_params; from pipeline.runtime.process import run_stage; run_stage(load_params)'
+repro: git $(VENV)/.product  ## run the whole graph on params.yaml; PRESET=gpu applies presets/gpu.yaml first
+	@python -c 'from pipeline.config.params import load_params; from pipeline.runtime.stage import run_stage; run_stage(load_params)'
 	$(if $(PRESET),@python -m pipeline.preset apply $(PRESET))
 	dvc repro
 	@python -m pipeline.summary

@@ -6,6 +6,10 @@ in random batches; ours reads the table. With an annotation file, its own counts
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import random
 import tempfile
@@ -15,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.runtime.process import write_json
-from pipeline.sources.msrvtt import read_captions
+from pipeline.runtime.files import write_json
+from pipeline.sources.captions import read_captions
 from pipeline.text.captions import CaptionTable, load_encoder, one_thread
 from pipeline.text.embedding import collect_captions, embed_captions
 

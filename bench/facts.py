@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import write_json
 
 
 def machine_facts(device: torch.device) -> dict[str, str]:

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import io
 import statistics
@@ -19,7 +23,7 @@ from PIL import Image
 from pipeline.data.gif import Clip
 from pipeline.data.shards import to_row, write_shard
 from pipeline.model_io.clip_dataset import ClipShape, open_clips
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import write_json
 from pipeline.training.feed import ClipFeed
 
 SHAPE = ClipShape(frames=16, resolution=64, channels=3)

@@ -5,6 +5,10 @@ Of this repository, which has to be up to date. The rest above DVC's own floor g
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import shutil
 import subprocess
@@ -16,7 +20,7 @@ from pathlib import Path
 from bench.facts import add_facts
 from bench.stopwatch import time_children
 from pipeline.runtime.code import ROOT
-from pipeline.runtime.process import run_stage
+from pipeline.runtime.stage import run_stage
 
 ONE_STAGE = "stages: {one: {cmd: touch one, outs: [one]}}\n"
 ROUNDS = 5

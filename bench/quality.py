@@ -7,6 +7,10 @@ in half precision. Figures are added to `--json` (metrics/gpu.json). Evaluation 
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import dataclasses
 import json
@@ -35,7 +39,8 @@ from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, sav
 from pipeline.preset import merge, read_preset
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.files import write_json
+from pipeline.runtime.stage import run_stage
 from pipeline.sampling.video_model import VideoModel, build_network, load_model
 from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import read_checkpoint

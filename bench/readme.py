@@ -1,14 +1,21 @@
 """The README's table and picture anew from the default run's metrics and samples: `python -m bench.readme`.
 
-A test asks that the committed table is the one that the committed metrics give.
+`python -m bench.readme REVISION REVISION …` first gathers the metrics of three or more runs of other seeds (commits or
+experiments) into metrics/seeds.json. A test asks that the committed table is the one that the committed metrics give.
 """
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +25,68 @@ from pipeline.data.frames import enlarge
 from pipeline.data.samples import Sample, SampleScores, read_samples
 from pipeline.render.clips import contact_sheet, write_image
 from pipeline.runtime.code import ROOT
-from pipeline.runtime.process import run_stage
+from pipeline.runtime.files import write_json
+from pipeline.runtime.stage import run_stage
 
+MODELS = {"unet": "U-Net", "gan": "GAN, the baseline"}
 KINDS = ("seen", "held_out", "reworded")
-TITLE = "| default run (two cores, seed 0) | seen | held-out combination | held-out wording | floor or control |\n"
+KEYS = (*(f"{kind}.{what}" for kind in KINDS for what in ("joint", "speed_error")), "caption_shuffle.joint")
+SEEDS = Path("metrics/seeds.json")
+TITLE = "| | seen | new combination | new wording | other captions |\n"
 TABLE = re.compile(re.escape(TITLE) + r"(\|.*\n)+")
 SHOWN = {"seen": 7, "held_out": 3, "reworded": 3}  # rows of the picture
 CELL = 64  # px of a frame
 
 
 def main() -> None:
-    readme, metrics = ROOT / "README.md", read_metrics(ROOT)
-    for model, found in metrics.items():
-        if found["dataset"] != "shapes":
-            raise ValueError(
-                f"metrics/evaluate/{model}.json is of {found['dataset']}, the README of shapes: dvc repro first"
-            )
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(TABLE.sub(lambda _: table(metrics), text), encoding="utf-8")
+    if revisions := sys.argv[1:]:
+        write_json(ROOT / SEEDS, gather(revisions))
+    readme, seeds = ROOT / "README.md", json.loads((ROOT / SEEDS).read_text(encoding="utf-8"))
+    readme.write_text(TABLE.sub(lambda _: table(seeds), readme.read_text(encoding="utf-8")), encoding="utf-8")
     write_image(ROOT / "docs/samples.png", picture(read_samples(ROOT / "evaluations/unet/samples.parquet")))
 
 
-def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
-    """By model."""
-    return {model: json.loads((root / f"metrics/evaluate/{model}.json").read_text()) for model in ("unet", "gan")}
+def gather(revisions: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """By model and metric, a value a revision. Raises ValueError on a run of another set, or twice the same seed."""
+    found: dict[str, dict[str, list[float]]] = {model: {key: [] for key in KEYS} for model in MODELS}
+    trained = [(_metrics(revision, "train")["seed"], _metrics(revision, "train_gan")["seed"]) for revision in revisions]
+    for model, values in found.items():
+        place = list(MODELS).index(model)
+        if len({seeds[place] for seeds in trained}) < max(3, len(revisions)):
+            raise ValueError(
+                f"{model}: seeds {[seeds[place] for seeds in trained]}; the README wants three or more runs"
+            )
+        for revision in revisions:
+            metrics = _metrics(revision, f"evaluate/{model}")
+            if metrics["dataset"] != "shapes":
+                raise ValueError(f"{revision}: of {metrics['dataset']}, the README shows the shapes set")
+            for key in KEYS:
+                values[key].append(metrics[key])
+    return found
 
 
-def table(metrics: dict[str, dict[str, Any]]) -> str:
-    """In Markdown: shares with their intervals, by kind of prompt, and the control of each."""
-    unet, gan = metrics["unet"], metrics["gan"]
-    shuffled, chance = (_percent(unet[f"caption_shuffle.{key}"]) for key in ("joint", "joint_chance"))
-    rows = [_share_row(unet, "**U-Net, joint**", "joint", f"shuffled captions {shuffled} (chance {chance})")]
-    rows += [_share_row(unet, key, key) for key in ("shape", "colour", "motion", "speed")]
-    pairs, oracle = unet["real_pairs.speed_error"], unet["oracle_on_real.speed_error"]
-    floor = f"two real clips of the same words {pairs:.3f}; the oracle on real clips {oracle:.3f}"
-    rows.append(["speed error", *(f"{unet[f'{kind}.speed_error']:.3f}" for kind in KINDS), floor])
-    rows += [_share_row(gan, f"GAN, {key}", key) for key in ("joint", "shape", "motion")]
-    ratios = f"{unet['frechet.ratio']:.2f} (GAN {gan['frechet.ratio']:.2f})"
-    rows.append(["Fréchet distance over its floor", ratios, "", "", "1 is train against test"])
-    return f"{TITLE}|---|---|---|---|---|\n" + "".join(re.sub(" +", " ", f"| {' | '.join(row)} |\n") for row in rows)
+def _metrics(revision: str, name: str) -> dict[str, Any]:
+    words = ["git", "show", f"{revision}:metrics/{name}.json"]
+    return json.loads(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+def table(seeds: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """In Markdown: mean and range over the seeds."""
+    rows = []
+    for model, name in MODELS.items():
+        values = seeds[model]
+        joint = [_range([100 * value for value in values[f"{kind}.joint"]], 1, " %") for kind in KINDS]
+        rows.append(
+            [f"**{name}**, all right", *joint, _range([100 * v for v in values["caption_shuffle.joint"]], 1, " %")]
+        )
+        rows.append(["speed error", *(_range(values[f"{kind}.speed_error"], 3) for kind in KINDS), ""])
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
+    return f"{TITLE}|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def _range(values: Sequence[float], digits: int, unit: str = "") -> str:
+    mean, low, high = (f"{value:.{digits}f}" for value in (sum(values) / len(values), min(values), max(values)))
+    return f"{mean}{unit}" if low == high else f"{mean}{unit} ({low}–{high})"
 
 
 def picture(samples: Iterable[Sample]) -> np.ndarray:
@@ -72,19 +102,6 @@ def picture(samples: Iterable[Sample]) -> np.ndarray:
     ]
     clips = [sample.frames() for sample, _ in shown]
     return contact_sheet([enlarge(clip, max(1, CELL // clip.shape[1])) for clip in clips], captions=captions)
-
-
-def _share_row(metrics: dict[str, Any], name: str, key: str, control: str | None = None) -> list[str]:
-    shares = [
-        f"{_percent(metrics[f'{kind}.{key}'])} "
-        f"({100 * metrics[f'{kind}.{key}_low']:.1f}–{100 * metrics[f'{kind}.{key}_high']:.1f})"
-        for kind in KINDS
-    ]
-    return [name, *shares, control or f"shuffled {_percent(metrics[f'caption_shuffle.{key}'])}"]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 if __name__ == "__main__":

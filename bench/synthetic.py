@@ -5,12 +5,16 @@ Counted in the process's own CPU time, so a busy machine gives the same answer.
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import time
 from pathlib import Path
 
 from pipeline.config.params import ShapesParams, load_params
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import write_json
 from pipeline.synthetic.build import GeneratedSet
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import digits_set

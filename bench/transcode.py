@@ -7,6 +7,10 @@ Ours is the stage's whole way: archive, decoder process, GIF. The easy clip is f
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import os
 import statistics
@@ -22,7 +26,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from pipeline.data.gif import decode_gif, encode_gif
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import write_json
 from pipeline.sources.archive import open_videos
 from pipeline.transcode.assemble import CLIPS_PER_BATCH, DECODER
 from pipeline.transcode.child import ClipJob

@@ -6,14 +6,15 @@ Training steps (forward, backward, optimizer) of the seed network, of the fast o
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -23,7 +24,7 @@ from bench.facts import add_facts, machine_facts
 from bench.stopwatch import Timing, alternate
 from pipeline.config.params import Params, UnetParams, load_params, parse_params
 from pipeline.preset import merge, read_preset
-from pipeline.runtime.process import run_stage
+from pipeline.runtime.stage import run_stage
 from pipeline.training.precision import choose_dtype, tune_backends
 
 PEER_SIZE = {"cpu": VideoSize(2, 8, 32), "cuda": VideoSize(16, 16, 64)}

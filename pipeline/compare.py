@@ -6,6 +6,10 @@ samples out of the DVC cache; nothing is checked out and nothing is run.
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -6,6 +6,10 @@ written go to stdout, one a line; notes to stderr. Each clip is known by (prompt
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import math
 import sys

@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import json
 from pathlib import Path
@@ -14,7 +18,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.config.params import parse_params
-from pipeline.runtime.process import run_stage
+from pipeline.runtime.files import whole_file
+from pipeline.runtime.stage import run_stage
 
 PRESETS = Path("presets")
 
@@ -45,10 +50,8 @@ def apply_preset(name: str, path: Path = Path("params.yaml"), folder: Path = PRE
     tree = yaml.load(path)
     merge(tree, read_preset(name, folder))
     parse_params(json.loads(json.dumps(tree)), where=f"{path} with presets/{name}.yaml")
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        yaml.dump(tree, file)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        yaml.dump(tree, partial)
 
 
 def preset_args(name: str, folder: Path = PRESETS) -> list[str]:

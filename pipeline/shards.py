@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import argparse
 import random
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from pipeline.data.shards import Row, read_rows, read_shard
+from pipeline.config.params import load_params
+from pipeline.data.shards import Row, read_shard, shard_paths
 from pipeline.render.clips import contact_sheet, write_image
-from pipeline.transcode.gif_folder import GifShape, export_rows, import_folder
+from pipeline.transcode.gif_folder import export_rows, import_folder
 
 CAPTION_LINES = 2
 
@@ -27,11 +35,21 @@ def choose(path: Path, count: int, seed: int, split: str | None) -> list[Row]:
     """`count` random clips of a shard file or a whole set, in order. Raises ValueError where there are none."""
     if not path.exists():
         raise ValueError(f"{path}: no such shard or set; run the stage that makes it (dvc repro)")
-    rows = list(read_rows(path, split) if path.is_dir() else (r for r in read_shard(path) if split in (None, r.split)))
+    rows = list(rows_of(path, split))
     if not rows:
-        raise ValueError(f"{path}: no clip of split {split!r} in it" if split else f"{path}: no clip in it")
+        raise ValueError(f"{path}: no clip in it")
     chosen = random.Random(seed).sample(range(len(rows)), min(count, len(rows)))
     return [rows[index] for index in sorted(chosen)]
+
+
+def rows_of(path: Path, split: str | None) -> Iterator[Row]:
+    """The clips of a shard file or a set, of one split or of all. Raises ValueError where it has not this split."""
+    paths = shard_paths(path) if path.is_dir() else [path]
+    splits = Counter(name for shard in paths for name in pq.read_table(shard, columns=["split"])["split"].to_pylist())
+    if split is not None and split not in splits:
+        found = ", ".join(f"{name} ({count})" for name, count in splits.items())
+        raise ValueError(f"{path}: no clip of split {split!r} in it; its splits are {found or 'none'}")
+    return (row for shard in paths for row in read_shard(shard) if split in (None, row.split))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,14 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _export(options: argparse.Namespace) -> str:
-    return (
-        f"{options.folder}: {export_rows(read_rows(options.set, options.split, options.limit), options.folder)} clips"
-    )
+    rows = islice(rows_of(options.set, options.split), options.limit)
+    return f"{options.folder}: {export_rows(rows, options.folder)} clips"
 
 
 def _import(options: argparse.Namespace) -> str:
-    about = import_folder(options.folder, options.set, GifShape(options.frames, options.resolution))
-    return f"{options.set}: {sum(about['counts'].values())} clips {about['counts']}, {about['rejected']} rejected"
+    params = load_params(options.params).transcode
+    given = {"frames": options.frames, "resolution": options.resolution}
+    params = params.model_copy(update={name: value for name, value in given.items() if value is not None})
+    about = import_folder(options.folder, options.set, params)
+    return f"{options.set}: {sum(about['counts'].values())} clips {about['counts']}, split {about['split_rule']}"
 
 
 def _show(options: argparse.Namespace) -> str:
@@ -71,11 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--limit", type=int)
     out.set_defaults(command=_export)
 
-    into = commands.add_parser("import", help="x.gif + x.txt files to a set")
+    into = commands.add_parser(
+        "import",
+        help="x.gif + x.txt files to a set",
+        description="Clips of a folder, or an export, to a set to look at. To train on them: download.source=local.",
+    )
     into.add_argument("folder", type=Path)
     into.add_argument("--set", type=Path, default=Path("data/shards/imported"), help="folder for the shards")
-    into.add_argument("--frames", type=int, default=16)
-    into.add_argument("--resolution", type=int, default=64)
+    into.add_argument("--params", type=Path, default=Path("params.yaml"), help="its section transcode is followed")
+    into.add_argument("--frames", type=int, help="in place of transcode.frames")
+    into.add_argument("--resolution", type=int, help="in place of transcode.resolution")
     into.set_defaults(command=_import)
 
     show = commands.add_parser("show", help="random clips with their captions, as one picture")
@@ -86,3 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--split")
     show.set_defaults(command=_show)
     return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_program
+
+start_program(__name__)
+
 import json
 from pathlib import Path
 

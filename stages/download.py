@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import run_stage, whole_folder, write_json
-from pipeline.sources import kaggle, local, sample
+from pipeline.runtime.files import whole_folder
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.stage import run_stage
+from pipeline.sources import local, msrvtt, sample
 
 log = logging.getLogger("t2v")
-SOURCES = {"sample": sample.fetch, "kaggle": kaggle.fetch, "local": local.fetch}
+SOURCES = {"sample": sample.fetch, "kaggle": msrvtt.fetch, "local": local.fetch}
 
 
 def main(
@@ -29,9 +35,10 @@ def main(
         "captioned_clips": manifest.captioned_clips,
         "captions": manifest.captions_read,
         "rejected": manifest.rejected,
+        "left_out": len(manifest.left_out),
         "bytes": sum(int(facts["bytes"]) for facts in manifest.files.values()),
     }
-    write_json(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
+    write_metrics(metrics, {**counts, "seconds": round(time.monotonic() - started, 2), "seed": params.seed})
     log.info("%s from %s: %d clips, %d with captions", raw, manifest.source, manifest.clips, manifest.captioned_clips)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import sys
 from dataclasses import asdict
@@ -9,10 +13,11 @@ from pathlib import Path
 
 from pipeline.config.params import DATASETS, load_params
 from pipeline.data.shards import read_captions
-from pipeline.runtime.process import fingerprint, run_stage, write_json
-from pipeline.runtime.scratch import open_scratch
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.scratch import fingerprint, open_scratch
+from pipeline.runtime.stage import run_stage
 from pipeline.text.captions import load_encoder
-from pipeline.text.embedding import collect_captions, embed_captions
+from pipeline.text.embedding import collect_captions, embed_captions, write_rejected
 
 log = logging.getLogger("t2v")
 
@@ -40,7 +45,8 @@ def main(
         report = embed_captions(
             chosen, encoder, out=out, scratch=scratch, dtype=params.dtype, batch_size=params.batch_size
         )
-    write_json(metrics / f"{dataset}.json", asdict(report) | {"encoder": asdict(encoder.info)})
+    write_rejected(embeddings / f"{dataset}.rejected.csv", chosen.rejected)
+    write_metrics(metrics / f"{dataset}.json", asdict(report) | {"encoder": asdict(encoder.info)})
     log.info(
         "%s: %d vectors of %d captions, %.1f MB, rejected %s in %.1f s",
         out, report.embedded, report.captions, out.stat().st_size / 1e6, report.rejected or "none", report.seconds,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
-import os
 import sys
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
-
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from pipeline.evaluation.plots import write_plots
 from pipeline.evaluation.prompt_sampler import PromptSampler
 from pipeline.judge.judge import load_judge
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import fingerprint, run_stage, whole_folder, write_json
-from pipeline.runtime.scratch import open_scratch
+from pipeline.runtime.files import whole_folder
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.scratch import fingerprint, open_scratch
+from pipeline.runtime.stage import run_stage
 from pipeline.sampling.video_model import load_model
 from pipeline.text.captions import CaptionTable
 
@@ -38,7 +40,6 @@ def main(
     evaluations: Path = Path("evaluations"),
     plots: Path = Path("plots/evaluate"),
     metrics: Path = Path("metrics/evaluate"),
-    machine: Path = Path("metrics/machine/evaluate"),
 ) -> None:
     params = load_params(params_path)
     device = find_device()
@@ -58,8 +59,7 @@ def main(
             write_samples(folder / "samples.parquet", result.samples)
         with whole_folder(plots / model) as folder:
             write_plots(folder, result)
-        write_json(machine / f"{model}.json", rounded(result.machine))
-        write_json(metrics / f"{model}.json", rounded(result.metrics))
+        write_metrics(metrics / f"{model}.json", rounded(result.metrics))
         sampler.forget()
     log.info("judged %d clips of models/%s, kept %d", result.metrics["clips"], model, len(result.samples))
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
@@ -10,7 +14,8 @@ from pipeline.config.params import load_params
 from pipeline.judge.build import build_judge
 from pipeline.judge.judge import save_judge
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
 
@@ -29,7 +34,7 @@ def main(
     seconds = round(time.monotonic() - started, 1)
     counts = {"train_clips": build.train_clips, "val_clips": build.val_clips, "seconds": seconds}
     card = build.judge.card
-    write_json(metrics, {"dataset": card.dataset, "seed": params.judge.seed, **counts, **card.metrics})
+    write_metrics(metrics, {"dataset": card.dataset, "seed": params.judge.seed, **counts, **card.metrics})
     log.info("%s: judge of %s in %.1f s: %s", out, card.dataset, seconds, card.metrics)
 
 

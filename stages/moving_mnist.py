@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import fingerprint, run_stage, write_json
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.scratch import fingerprint
+from pipeline.runtime.stage import run_stage
 from pipeline.synthetic.build import publish_set
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.moving_digits import digits_set
@@ -23,7 +29,7 @@ def main(
     bank = load_digit_bank(params)
     facts = publish_set(digits_set(params, bank), params, fingerprint("moving_mnist", params, bank.digest()), shards)
     pictures = {"train": len(bank.train.labels), "other": len(bank.other.labels)}
-    write_json(metrics, {**facts, "pictures": pictures, "seconds": round(time.monotonic() - started, 1)})
+    write_metrics(metrics, {**facts, "pictures": pictures, "seconds": round(time.monotonic() - started, 1)})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 import time
 from pathlib import Path
@@ -10,7 +14,8 @@ from pipeline.config.params import load_params
 from pipeline.report.gather import FolderFiles, committed_params, gather_run
 from pipeline.report.page import contact_sheets, write_page
 from pipeline.report.reel import write_reel
-from pipeline.runtime.process import run_stage, write_json
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
 
@@ -30,7 +35,9 @@ def main(
     write_page(page, [run], params.report, sheets)
     has_reel = write_reel(reports / "reel.mp4", run.models)
     counts = {"models": len(run.models), "samples": sum(len(model.samples) for model in run.models)}
-    write_json(metrics, {**counts, "page_bytes": page.stat().st_size, "seconds": round(time.monotonic() - started, 1)})
+    write_metrics(
+        metrics, {**counts, "page_bytes": page.stat().st_size, "seconds": round(time.monotonic() - started, 1)}
+    )
     log.info("%s: %d models, %d sets%s", page, len(run.models), len(sheets), "; reel.mp4" if has_reel else "")
 
 

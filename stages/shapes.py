@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import fingerprint, run_stage, write_json
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.scratch import fingerprint
+from pipeline.runtime.stage import run_stage
 from pipeline.synthetic.build import publish_set
 from pipeline.synthetic.shapes import shapes_set
 
@@ -20,7 +26,7 @@ def main(
     started = time.monotonic()
     params = load_params(params_path).shapes
     facts = publish_set(shapes_set(params), params, fingerprint("shapes", params), shards)
-    write_json(metrics, {**facts, "seconds": round(time.monotonic() - started, 1)})
+    write_metrics(metrics, {**facts, "seconds": round(time.monotonic() - started, 1)})
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from pipeline.runtime.start import start_stage
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
+start_stage(__name__)
 
 import logging
 from pathlib import Path
@@ -12,8 +12,8 @@ from pathlib import Path
 from pipeline.config.params import load_params
 from pipeline.diffusion.noise import DropShares
 from pipeline.diffusion.process import Diffusion
-from pipeline.runtime.process import fingerprint, run_stage
-from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
+from pipeline.runtime.scratch import claim_folder, fingerprint, forget_old_runs, scratch_folder
+from pipeline.runtime.stage import run_stage
 from pipeline.text.captions import CaptionTable
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.distributed import open_dist, relaunch_by_torchrun

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from pipeline.runtime.start import start_stage
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stall each other on a busy machine
+start_stage(__name__)
 
 import logging
 from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.device import find_device
-from pipeline.runtime.process import fingerprint, run_stage
-from pipeline.runtime.scratch import claim_folder, forget_old_runs, scratch_folder
+from pipeline.runtime.scratch import claim_folder, fingerprint, forget_old_runs, scratch_folder
+from pipeline.runtime.stage import run_stage
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.gan_loop import train_gan
 from pipeline.training.gan_setup import open_gan_feed, open_gan_preview, start_gan, write_gan_outputs

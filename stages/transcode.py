@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pipeline.runtime.start import start_stage
+
+start_stage(__name__)
+
 import logging
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.runtime.process import fingerprint, run_stage, write_json
-from pipeline.runtime.scratch import open_scratch
+from pipeline.runtime.metrics import write_metrics
+from pipeline.runtime.scratch import fingerprint, open_scratch
+from pipeline.runtime.stage import run_stage
 from pipeline.sources.archive import open_videos
+from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import read_manifest
-from pipeline.sources.msrvtt import read_captions
 from pipeline.transcode.assemble import Transcoding
 from pipeline.transcode.executors import open_executor
 
@@ -32,8 +37,9 @@ def main(
         open_scratch("transcode", fingerprint("transcode", params, inputs=[raw / "manifest.json"])) as scratch,
         open_executor() as (executor, workers),
     ):
-        report = Transcoding(archive, captions, params, scratch=scratch).run(out, executor, workers)
-    write_json(metrics, asdict(report))
+        transcoding = Transcoding(archive, captions, params, scratch=scratch, left_out=manifest.left_out)
+        report = transcoding.run(out, executor, workers)
+    write_metrics(metrics, asdict(report))
     log.info(
         "%s: %d clips with %d captions in %d shards (%s), %.1f s",
         out, report.clips_out, report.captions, report.shards, report.counts, report.seconds,

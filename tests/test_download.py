@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from pipeline.sources.archive import open_videos
+from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import read_manifest, sha256_of
-from pipeline.sources.msrvtt import read_captions
 from stages.download import main
 from tests.kaggle_server import Answer, DataSet, FakeKaggle
 from tests.test_sources_kaggle import LARGE, MIB, wait_for_bytes, zip_bytes

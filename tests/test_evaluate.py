@@ -149,8 +149,7 @@ def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Pat
     assert (found["blank.clips"], found["blank.seeds"]) == (24 + 12 + 12 + 16, 24 + 16)
     assert found["unsaid.clips"] == 16
     assert {sample.role for sample in result.samples if sample.kind == "unsaid"} <= {"model", "failure"}
-    assert {"seconds", "seconds_per_clip", "device"} <= set(result.machine)
-    assert not set(result.machine) & set(found)
+    assert {"seconds", "seconds_per_clip", "device"} <= set(found)
     json.dumps(evaluate.rounded(found), allow_nan=False)
 
 
@@ -399,7 +398,7 @@ def test_the_stage_leaves_metrics_plots_and_samples(toy_run: Path, family: str) 
     found = json.loads((toy_run / f"metrics/evaluate/{family}.json").read_text())
     assert found["seen.clips"] == found["held_out.clips"] == 6
     assert found["family"] == family
-    assert not {"seconds", "device", "seconds_per_clip"} & set(found)
+    assert not [key for key in found if "seconds" in key or key == "device"]
     assert "seconds" in json.loads((toy_run / f"metrics/machine/evaluate/{family}.json").read_text())
     samples = list(read_samples(toy_run / f"evaluations/{family}/samples.parquet"))
     shown = [sample for sample in samples if sample.kind != "unsaid"]

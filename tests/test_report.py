@@ -187,15 +187,17 @@ def test_two_runs_stand_side_by_side(run_root: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_commit_is_compared_with_the_files_as_they_are(run_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("dvc")
+    repository, tmp_path = tmp_path, tmp_path / "of" / "a larger repository"
+    tmp_path.mkdir(parents=True)
     for part in ("metrics", "evaluations", "models", "plots"):
         shutil.copytree(run_root / part, tmp_path / part)
     shutil.copy(run_root / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true', outs: [evaluations/unet, evaluations/gan]}}\n")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
     dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*git, "init", "-q"], cwd=repository, check=True, timeout=120)
     for command in (
-        [*git, "init", "-q"],
-        [*dvc, "init", "-q"],
+        [*dvc, "init", "-q", "--subdir"],
         [*dvc, "commit", "-f", "-q"],
         [*git, "add", "-A"],
         [*git, "commit", "-q", "-m", "x"],

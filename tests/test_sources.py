@@ -1,16 +1,15 @@
-"""Archives with tricks in them, captions in every form, and the two rules of splitting."""
+"""Archives with tricks in them, and clips that the user has."""
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
 import pickle
 import struct
 import tarfile
-import time
+import unicodedata
 import zipfile
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,20 +17,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.params import DownloadParams
 from pipeline.sources import local
 from pipeline.sources.archive import VideoArchive, open_videos
-from pipeline.sources.msrvtt import read_captions, split_by_hash
-
-ROOT = Path(__file__).resolve().parent.parent
-REAL = Path(os.environ.get("T2V_REAL_DATA", ROOT.parent / "shared" / "data")) / "msrvtt-real"
-
-
-def make_zip(path: Path, files: list[tuple[str | zipfile.ZipInfo, bytes]], method: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
-    return path
+from pipeline.sources.captions import read_captions
+from tests.source_toys import local_params, make_zip, msrvtt_json
 
 
 def keys(archive: VideoArchive) -> list[str]:
@@ -40,20 +29,6 @@ def keys(archive: VideoArchive) -> list[str]:
 
 def reasons(archive: VideoArchive) -> dict[str, str]:
     return {rejected.key: rejected.reason for rejected in archive.rejected}
-
-
-def local_params(path: Path, captions: Path | None = None) -> DownloadParams:
-    return DownloadParams(
-        source="local",
-        path=str(path),
-        captions_path=str(captions) if captions else None,
-        videos_slug="",
-        captions_slug="",
-        videos_sha256=None,
-        captions_sha256=None,
-        sample_clips=4,
-        seed=0,
-    )
 
 
 # Archives
@@ -171,17 +146,102 @@ def test_tar_tricks_do_nothing_but_a_line(tmp_path: Path) -> None:
     assert set(reasons(videos)) == {"up", "absolute", "soft", "hard", "pipe", "device", "clip"}
 
 
-def test_a_folder_reads_like_an_archive_and_follows_no_link(tmp_path: Path) -> None:
-    (tmp_path / "secret.mp4").write_bytes(b"secret")
+def test_a_folder_reads_like_an_archive_and_follows_its_links(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "far.mp4").write_bytes(b"far")
     folder = tmp_path / "clips"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "video3.mp4").write_bytes(b"three")
-    (folder / "link.mp4").symlink_to(tmp_path / "secret.mp4")
-    (folder / "loop").symlink_to(folder)
+    (folder / "link.mp4").symlink_to(tmp_path / "disk" / "far.mp4")
+    (folder / "more").symlink_to(tmp_path / "disk")
+    (folder / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    (folder / "deep" / "loop").symlink_to(folder)
     archive = open_videos(folder)
-    assert keys(archive) == ["video3"]
-    assert "a link" in reasons(archive)["link"]
-    assert archive.read(archive.entries[0]) == b"three"
+    assert keys(archive) == ["far", "link", "video3"]
+    assert [archive.read(entry) for entry in archive.entries] == [b"far", b"far", b"three"]
+    assert reasons(archive) == {
+        "gone": "'gone.mp4': a link that leads nowhere",
+        "loop": "'deep/loop': a link to a folder that it lies in",
+    }
+
+
+def test_every_suffix_that_a_decoder_takes_is_a_clip_and_the_rest_is_named(tmp_path: Path) -> None:
+    """A poster or a preview beside a video is no clip, alone it is one; another folder's is another clip."""
+    names = ["a.MTS", "b.m2ts", "c.VOB", "d.GIF", "e.webp", "f.png", "notes.pdf", ".kept.mp4", "x/._a.mp4", ".DS_Store"]
+    names += ["g.mp4", "g.jpg", "h.gif", "h.avi", "posters/g.jpg", "video5.mp4", "thumbs/video5.jpg"]
+    archive = open_videos(make_zip(tmp_path / "x.zip", [(name, name.encode()) for name in names]))
+    by_key = {entry.key: entry.name for entry in archive.entries}
+    assert by_key == {
+        **{"a": "a.MTS", "b": "b.m2ts", "c": "c.VOB", "d": "d.GIF", "e": "e.webp", "f": "f.png"},
+        **{"g": "g.mp4", "h": "h.avi", "posters/g": "posters/g.jpg", "video5": "video5.mp4"},
+    }
+    assert archive.others == ["notes.pdf", ".kept.mp4"]
+    assert {rejected.reason for rejected in archive.rejected} == {
+        "'g.jpg': a second clip of this name; 'g.mp4' is used",
+        "'h.gif': a second clip of this name; 'h.avi' is used",
+        "'thumbs/video5.jpg': a second clip of this name; 'video5.mp4' is used",
+    }
+
+
+def unflagged(path: Path, extra: bytes = b"") -> None:
+    """Take the UTF-8 flag from the names of a zip, as Info-ZIP on Debian and macOS do."""
+    data = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        start = data.find(signature)
+        while start >= 0:
+            data[start + place] &= ~0x08
+            start = data.find(signature, start + 4)
+    path.write_bytes(bytes(data))
+
+
+def test_names_are_read_as_they_were_meant(tmp_path: Path) -> None:
+    """UTF-8 without its flag, decomposed letters, code page 437, a Unicode path beside it, Latin-1 bytes on a disk."""
+    apart = unicodedata.normalize("NFD", "niño")
+    path = make_zip(tmp_path / "x.zip", [("café.mp4", b"1"), (f"{apart}.mp4", b"2"), ("한글.mp4", b"3")])
+    unflagged(path)
+    archive = open_videos(path)
+    assert keys(archive) == ["café", "niño", "한글"]
+    assert [archive.read(entry) for entry in archive.entries] == [b"1", b"2", b"3"]
+
+    cyrillic = "кот.mp4".encode("cp866")
+    info = zipfile.ZipInfo("aaa.mp4")
+    told = "кот.mp4".encode()
+    info.extra = struct.pack("<HHBL", 0x7075, 5 + len(told), 1, zlib.crc32(cyrillic)) + told
+    path = make_zip(tmp_path / "y.zip", [(info, b"4"), ("bbb.mp4", b"5")])
+    data = path.read_bytes().replace(b"aaa.mp4", cyrillic).replace(b"bbb.mp4", "ü.mp4".encode("cp437").ljust(7, b"4"))
+    path.write_bytes(data)
+    assert keys(open_videos(path))[-1] == "кот"
+
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / f"{apart}.mp4").write_bytes(b"6")
+    with open(os.fsencode(folder) + b"/caf\xe9.mp4", "wb") as file:  # noqa: PTH123
+        file.write(b"7")
+    (tmp_path / "c.csv").write_text("video_id,caption\nniño,a child\ncafé,a coffee\n", encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    manifest = local.fetch(local_params(folder, tmp_path / "c.csv"), tmp_path / "out")
+    assert (manifest.captioned_clips, manifest.rejected) == (2, 0)
+    assert keys(open_videos(tmp_path / "out" / "videos.tar")) == ["café", "niño"]
+
+
+def test_where_every_member_is_refused_the_first_reason_is_said(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", [("a.mp4", b"A"), ("b.mp4", b"B")])
+    data = path.read_bytes()
+    central = data.index(b"PK\x01\x02")
+    deflate64 = bytearray(data)
+    for start in (central, data.rindex(b"PK\x01\x02")):
+        deflate64[start + 10] = 9
+    path.write_bytes(bytes(deflate64))
+    with pytest.raises(ValueError, match=r"x\.zip: no video in it \(2 refused, the first: 'a\.mp4': compressed by a"):
+        local.fetch(local_params(path), tmp_path)
+    split = bytearray(data)
+    split[-18:-16] = b"\1\0"  # the number of this disk
+    path.write_bytes(bytes(split))
+    with pytest.raises(ValueError, match=r"x\.zip: a part of a split archive; join its parts first"):
+        local.fetch(local_params(path), tmp_path)
+    (tmp_path / "x.z01").write_bytes(b"\0" * 100)
+    with pytest.raises(ValueError, match=r"x\.z01: a part of a split archive"):
+        local.fetch(local_params(tmp_path / "x.z01"), tmp_path)
 
 
 def test_own_clips_of_one_name_in_two_folders_are_two_clips(tmp_path: Path) -> None:
@@ -215,139 +275,6 @@ def test_worker_processes_can_be_handed_an_archive(tmp_path: Path) -> None:
         assert pool.submit(read_first, archive).result() == b"bytes"
 
 
-# Captions
-
-
-def msrvtt_json(captions: list[tuple[str, Any]], splits: dict[str, str]) -> bytes:
-    return json.dumps(
-        {
-            "info": {},
-            "videos": [{"video_id": key, "split": split, "start time": 0.0} for key, split in splits.items()],
-            "sentences": [{"sen_id": n, "video_id": key, "caption": text} for n, (key, text) in enumerate(captions)],
-        }
-    ).encode()
-
-
-def test_msrvtt_json_keeps_all_captions_and_names_the_bad_ones(tmp_path: Path) -> None:
-    bad: list[Any] = ["", " \t\n", None, 7, ["a list"], "?!", "\0\1\2", "x" * 6000]
-    captions = [("video2", "A  man\ttalks "), ("video10", "ein Hund läuft"), ("video2", "two  spaces stay")]
-    splits = {"video10": "validate", "video2": "train", "video3": "test"}
-    path = tmp_path / "captions.json"
-    path.write_bytes(msrvtt_json([*captions, *(("video10", text) for text in bad), ("video99", "who?")], splits))
-    read = read_captions(path)
-    assert list(read.captions.items()) == [
-        ("video2", ("A man talks", "two  spaces stay")),
-        ("video10", ("ein Hund läuft",)),
-    ]
-    assert read.split == {"video2": "train", "video10": "validate"}
-    assert read.split_rule == "official"
-    assert [rejected.key for rejected in read.rejected] == ["video10"] * len(bad) + ["video99", "video3"]
-    assert "sen_id 3: an empty caption" in read.rejected[0].reason
-
-
-@pytest.mark.parametrize("form", ["csv", "jsonl", "json", "txt"])
-def test_other_forms_read_alike(tmp_path: Path, form: str) -> None:
-    rows = [("clip_1.mp4", 'he said "no", twice', "val"), ("b", "a cat", "train"), ("b", "a cat sleeps", "train")]
-    records = [{"video_id": key, "caption": text, "split": split} for key, text, split in rows]
-    path = tmp_path / f"captions.{form}"
-    if form == "csv":
-        with path.open("w", newline="", encoding="utf-8-sig") as file:
-            writer = csv.DictWriter(file, ["video_id", "caption", "split"])
-            writer.writeheader()
-            writer.writerows(records)
-    elif form == "jsonl":
-        path.write_text("\n".join(map(json.dumps, records)) + "\n")
-    elif form == "json":
-        path.write_text(json.dumps(records))
-    else:
-        path = tmp_path / "texts"
-        for key, text, split in rows:
-            (path / split).mkdir(parents=True, exist_ok=True)
-            with (path / split / key).with_suffix(".txt").open("a") as file:
-                file.write(text + "\n")
-    read = read_captions(path)
-    assert read.captions == {"b": ("a cat", "a cat sleeps"), "clip_1": ('he said "no", twice',)}
-    assert read.split == {"b": "train", "clip_1": "validate"}
-    assert read.rejected == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "words"),
-    [
-        ("a.json", b'{"videos": [', "not whole JSON"),
-        ("a.json", b'{"other": 1}', "expected an object with `videos`"),
-        ("a.json", b"\xff\xfe", "not UTF-8"),
-        ("a.csv", b"name,text\nx,y\n", "columns name, text"),
-        ("a.csv", b"video_id,caption\n", "no caption found"),
-        ("a.csv", b"video_id,caption\nx,\n", "x: a.csv line 2: an empty caption"),
-        ("a.jsonl", b'{"video_id": "x"}\n', "line 1: not a record"),
-        ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
-    ],
-)
-def test_a_captions_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, data: bytes, words: str) -> None:
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(ValueError, match=words) as caught:
-        read_captions(tmp_path / name)
-    assert "\n" not in str(caught.value)
-
-
-def test_an_unquoted_comma_in_a_csv_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("video_id,caption\nx,a cat, a dog\ny,a bird\n")
-    read = read_captions(tmp_path / "a.csv")
-    assert read.captions == {"y": ("a bird",)}
-    assert "in quotes" in read.rejected[0].reason
-
-
-def test_an_unknown_split_is_rejected_by_key(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(msrvtt_json([("a", "a cat"), ("b", "a dog")], {"a": "holdout", "b": "train"}))
-    read = read_captions(tmp_path / "a.json")
-    assert list(read.captions) == ["b"]
-    assert "'holdout'" in read.rejected[0].reason
-
-
-def test_clips_without_a_split_get_one_by_hash() -> None:
-    names = [f"clip{n}" for n in range(40)]
-    split = split_by_hash(names)
-    assert list(split.values()).count("validate") == 4
-    assert split_by_hash(names[::-1]) == split
-    assert sorted(split_by_hash(names[:2]).values()) == ["train", "validate"]
-    assert split_by_hash(names[:1]) == {"clip0": "train"}
-
-
-def test_a_mirror_that_nests_its_files_twice_reads_once(tmp_path: Path) -> None:
-    data = msrvtt_json([("video0", "a cat")], {"video0": "train"})
-    path = make_zip(tmp_path / "x.zip", [("a/info.json", data), ("b/info.json", data), ("meta.json", b'{"x": 1}')])
-    read = read_captions(path)
-    assert (read.captions, read.rejected) == ({"video0": ("a cat",)}, ())
-
-
-def test_the_1k_a_rule_needs_its_list_and_never_mixes(tmp_path: Path) -> None:
-    splits = {"video0": "train", "video6600": "validate", "video7010": "test", "video9000": "test"}
-    (tmp_path / "all.json").write_bytes(msrvtt_json([(key, f"about {key}") for key in splits], splits))
-    with pytest.raises(ValueError, match="list of 1,000 test ids"):
-        read_captions(tmp_path).split_by("1k-A")
-    table = tmp_path / "MSRVTT_JSFUSION_test.csv"
-    table.write_text("key,vid_key,video_id,sentence\nret0,msr9000,video9000,about it\n")
-    read = read_captions(tmp_path)
-    assert read.captions["video9000"] == ("about video9000",)
-    rule = read.split_by("1k-A")
-    assert rule == {"video0": "train", "video6600": "train", "video7010": "train", "video9000": "test"}
-    assert read.split_by("official") == splits
-    table.write_text("key,vid_key,video_id,sentence\nret0,msr1,video1,about it\n")
-    with pytest.raises(ValueError, match="none of its 1,000 test clips"):
-        read_captions(tmp_path).split_by("1k-A")
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real annotations beside the checkout")
-def test_the_full_annotation_reads_in_seconds() -> None:
-    started = time.process_time()
-    read = read_captions(REAL / "train_val_annotation.full.zip")
-    assert time.process_time() - started < 10
-    assert (len(read.captions), sum(map(len, read.captions.values()))) == (7010, 140200)
-    assert len({text for texts in read.captions.values() for text in texts}) == 118145
-    assert list(read.split.values()).count("validate") == 497
-
-
 # Local sources
 
 
@@ -358,17 +285,23 @@ def test_a_folder_becomes_one_tar_of_stable_bytes(tmp_path: Path) -> None:
         (folder / name).write_bytes(name.encode())
         (folder / name).with_suffix(".txt").write_text(f"about {name[2:-4]}")
     (folder / "notes.pdf").write_bytes(b"not wanted")
-    (folder / "link.mp4").symlink_to("x/video9.mp4")
+    (folder / "video11.mp4").symlink_to("x/video9.mp4")
+    (folder / "video11.txt").write_text("linked")
+    (folder / "gone.mp4").symlink_to("nowhere")
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     manifest = local.fetch(local_params(folder), tmp_path / "1")
     os.utime(folder / "x" / "video9.mp4", (1, 1))
     local.fetch(local_params(folder), tmp_path / "2")
     assert (tmp_path / "1" / "videos.tar").read_bytes() == (tmp_path / "2" / "videos.tar").read_bytes()
-    assert (manifest.videos, manifest.captions, manifest.clips, manifest.rejected) == ("videos.tar", "videos.tar", 2, 1)
+    assert (manifest.videos, manifest.captions, manifest.clips, manifest.rejected) == ("videos.tar", "videos.tar", 3, 0)
     videos = open_videos(tmp_path / "1" / "videos.tar")
-    assert keys(videos) == ["video9", "video10"]
-    assert "a link" in reasons(videos)["link"]
+    assert keys(videos) == ["video9", "video10", "video11"]
+    assert videos.read(videos.entries[2]) == b"x/video9.mp4"
+    assert manifest.left_out == {
+        "notes.pdf": "by its name neither a video nor captions",
+        "gone": "'gone.mp4': a link that leads nowhere",
+    }
 
 
 @pytest.mark.parametrize("suffix", ["tar.gz", "tar.xz", "tar"])

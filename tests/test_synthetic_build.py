@@ -50,7 +50,7 @@ def test_clip_17_is_the_same_whatever_the_count(split: str) -> None:
 
 def test_another_seed_is_another_set() -> None:
     one, other = shapes_set(shapes_params()), shapes_set(shapes_params(seed=1))
-    assert one.parting != other.parting
+    assert one.combinations != other.combinations
     assert one.row("train", 3).gif != other.row("train", 3).gif
 
 
@@ -92,7 +92,7 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> No
     command = [
         sys.executable,
         "-c",
-        "from pathlib import Path; from pipeline.runtime.process import run_stage; from stages.shapes import main\n"
+        "from pathlib import Path; from pipeline.runtime.stage import run_stage; from stages.shapes import main\n"
         f"if __name__ == '__main__': run_stage(lambda: main(params_path=Path({str(path)!r}),"
         f" shards=Path({str(tmp_path / 'out')!r}), metrics=Path({str(tmp_path / 'm.json')!r})))",
     ]

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from pipeline.config.params import Colour, Shape, ShapeMotion
-from pipeline.synthetic.grammar import Saying, Template, build_grammar, say
+from pipeline.synthetic.grammar import ObjectPhrase, Template, build_grammar, say
 from pipeline.synthetic.moving_digits import digits_set
 from pipeline.synthetic.shapes import shapes_set
 from tests.synthetic_toys import digits_params, members, shapes_params, toy_bank, whole_grammar
@@ -19,9 +19,9 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[\w-]+", text))
 
 
-def meanings() -> list[tuple[Saying, str | None]]:
+def meanings() -> list[tuple[ObjectPhrase, str | None]]:
     """Every motion, colour and word once at least."""
-    found: list[tuple[Saying, str | None]] = []
+    found: list[tuple[ObjectPhrase, str | None]] = []
     speeds, sizes, grounds = (
         ("slow", "normal", "fast", None),
         ("small", "medium", "large", None),
@@ -32,7 +32,7 @@ def meanings() -> list[tuple[Saying, str | None]]:
         still = how in ("still", "change-colour")
         found.append(
             (
-                Saying(
+                ObjectPhrase(
                     shape,
                     colour,
                     how,
@@ -46,9 +46,9 @@ def meanings() -> list[tuple[Saying, str | None]]:
     return found
 
 
-def digit_meanings() -> list[tuple[Saying, str | None]]:
+def digit_meanings() -> list[tuple[ObjectPhrase, str | None]]:
     motions = [how for how in members(ShapeMotion) if how.startswith(("left", "right", "up", "down", "bounce"))]
-    return [(Saying("digit", str(digit), how), None) for digit, how in product(range(10), motions)]
+    return [(ObjectPhrase("digit", str(digit), how), None) for digit, how in product(range(10), motions)]
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,11 @@ def templates() -> tuple[list[tuple[Template, ...]], list[tuple[Template, ...]]]
 
 def test_reworded_captions_use_only_words_of_train_for_the_same_meaning(templates) -> None:
     train, reworded = templates
-    for saying, ground in meanings() + digit_meanings():
-        other = Saying("circle", "pink", "still") if saying.noun != "digit" else Saying("digit", "7", "left")
-        for several, objects in ((False, [saying]), (True, [saying, other])):
+    for phrase, ground in meanings() + digit_meanings():
+        other = (
+            ObjectPhrase("circle", "pink", "still") if phrase.noun != "digit" else ObjectPhrase("digit", "7", "left")
+        )
+        for several, objects in ((False, [phrase]), (True, [phrase, other])):
             known = set().union(*(words(say(template, objects, ground)) for template in train[several]))
             for template in reworded[several]:
                 assert words(say(template, objects, ground)) <= known, (template.id, say(template, objects, ground))
@@ -71,26 +73,26 @@ def test_no_sentence_form_of_reworded_occurs_in_train(templates) -> None:
     train, reworded = templates
     forms = {(template.opening, template.clause, template.join) for kind in train for template in kind}
     assert not forms & {(template.opening, template.clause, template.join) for kind in reworded for template in kind}
-    for saying, ground in meanings() + digit_meanings():
-        said = [say(template, [saying], ground) for template in (*train[0], *reworded[0])]
+    for phrase, ground in meanings() + digit_meanings():
+        said = [say(template, [phrase], ground) for template in (*train[0], *reworded[0])]
         assert len(set(said)) == len(said) >= 36
 
 
 def test_a_caption_has_one_meaning(templates) -> None:
     train, reworded = templates
     meant: dict[str, tuple] = {}
-    for saying, ground in meanings() + digit_meanings():
+    for phrase, ground in meanings() + digit_meanings():
         for template in (*train[0], *reworded[0]):
-            caption = say(template, [saying], ground)
-            assert meant.setdefault(caption, (saying, ground)) == (saying, ground), caption
-            assert saying.adjective in caption or saying.noun == "digit"
-            assert saying.noun in caption or saying.noun == "digit"
+            caption = say(template, [phrase], ground)
+            assert meant.setdefault(caption, (phrase, ground)) == (phrase, ground), caption
+            assert phrase.adjective in caption or phrase.noun == "digit"
+            assert phrase.noun in caption or phrase.noun == "digit"
 
 
 def test_captions_are_tidy_english(templates) -> None:
-    for saying, ground in meanings():
+    for phrase, ground in meanings():
         for template in (*templates[0][0], *templates[1][0]):
-            caption = say(template, [saying], ground)
+            caption = say(template, [phrase], ground)
             assert not re.search(r"  |[{}]|\ba [aeiou]|\ban [^aeiou8]|ly \w+ly\b| ,|^ | $", caption), caption
             assert len(caption.split()) <= 30
 
@@ -98,7 +100,7 @@ def test_captions_are_tidy_english(templates) -> None:
 @pytest.mark.parametrize("objects", [(1,), (1, 2, 3)])
 def test_no_held_out_combination_or_template_in_train(objects: tuple[int, ...]) -> None:
     drawn = shapes_set(shapes_params(objects=objects))
-    held = set(drawn.parting.held_out)
+    held = set(drawn.combinations.held_out)
     kept = drawn.description()["templates"]
     assert len(held) == 12
     assert not set(kept["train"]) & set(kept["reworded"])
@@ -118,9 +120,9 @@ def test_no_held_out_combination_or_template_in_train(objects: tuple[int, ...]) 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_value_keeps_most_of_its_combinations(seed: int) -> None:
-    parting = shapes_set(whole_grammar().model_copy(update={"seed": seed})).parting
-    seen = Counter((place, value) for item in parting.seen for place, value in enumerate(item))
-    held = Counter((place, value) for item in parting.held_out for place, value in enumerate(item))
+    combinations = shapes_set(whole_grammar().model_copy(update={"seed": seed})).combinations
+    seen = Counter((place, value) for item in combinations.seen for place, value in enumerate(item))
+    held = Counter((place, value) for item in combinations.held_out for place, value in enumerate(item))
     shares = [held[key] / (held[key] + seen[key]) for key in seen]
     assert set(held) <= set(seen)
     assert max(shares) < 0.19

@@ -369,7 +369,10 @@ def test_the_stage(
     assert outs[0] == outs[1]
     metrics = json.loads((tmp_path / "metrics" / "shapes.json").read_text(encoding="utf-8"))
     assert (metrics["captions"], metrics["embedded"], metrics["rejected"]) == (145, 73, {"empty": 1})
-    assert metrics["rejected_captions"][0]["key"] == "bad"
+    assert "rejected_captions" not in metrics  # git keeps metrics, and these are people's words
+    listed = (tmp_path / "two" / "shapes.rejected.csv").read_text(encoding="utf-8").splitlines()
+    assert listed[0] == "key,reason,caption"
+    assert listed[1].startswith("bad,")
     assert any("about" in message and "distinct captions" in message for message in caplog.messages)
     with pytest.raises(ValueError, match="'cats' is not a set; allowed: shapes, moving_mnist, msrvtt"):
         embed.main("cats")

@@ -20,8 +20,8 @@ import pytest
 from pipeline.config.params import TranscodeParams, load_params
 from pipeline.data.shards import read_rows, read_set
 from pipeline.sources.archive import open_videos
+from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import describe
-from pipeline.sources.msrvtt import read_captions
 from pipeline.transcode.assemble import TranscodeReport, Transcoding
 from pipeline.transcode.executors import CLUSTER, open_executor
 from pipeline.transcode.workers import stop_idle
@@ -149,6 +149,42 @@ def test_what_never_came_to_decoding_is_named(tmp_path: Path) -> None:
     assert report.captioned_without_clip == 1
     assert [row.key for row in read_rows(tmp_path / "out")] == ["video0", "video1"]
     assert not (tmp_path.parent / "video7.mp4").exists()
+
+
+@pytest.mark.slow
+def test_columns_kin_repeats_and_what_was_left_out_reach_the_set(tmp_path: Path) -> None:
+    """Clips s-t, s the subject and t the take: takes of one subject stand on one side, and are attributes."""
+    clips = {f"{subject}-{take}": f"seed {subject}".encode() for subject in range(12) for take in range(2)}
+    raw = make_raw(tmp_path / "raw", clips)
+    rows = "".join(f"{name},clip {name},{name.split('-')[0]}\n" for name in clips)
+    (raw / "captions.csv").write_text(f"file,caption,subject\n{rows}", encoding="utf-8")
+    work = tmp_path / "work"
+    left_out = {"notes.pdf": "by its name neither a video nor captions"}
+
+    def sides(group: str | None) -> dict[str, dict[str, int]]:
+        scratch = work / str(group) / "scratch"
+        scratch.mkdir(parents=True)
+        job = Transcoding(
+            open_videos(raw / "videos.zip"),
+            read_captions(raw / "captions.csv"),
+            section(group=group),
+            scratch=scratch,
+            left_out=left_out,
+            decoder="tests.fake_decoders:obey",
+        )
+        with open_executor(2) as (executor, name):
+            return job.run(work / str(group) / "out", executor, name).repeats
+
+    assert sides(None) == {"validate": {"exact": 2, "near": 0}}
+    assert sides("subject") == {"validate": {"exact": 0, "near": 0}}
+    about = read_set(work / "subject" / "out")
+    assert (about["repeats"], about["labels"], about["set"]) == (
+        {"validate": {"exact": 0, "near": 0}}, {"subject": 12}, "out",
+    )  # fmt: skip
+    assert about["split_rule"] == "by hash, kin by subject"
+    assert {row.key: row.attributes["subject"] for row in read_rows(work / "subject" / "out")}["7-1"] == "7"
+    assert (work / "None" / "out" / "repeats.csv").read_text(encoding="utf-8").count("exact,") == 2
+    assert "notes.pdf,not a clip,by its name" in (work / "None" / "out" / "rejected.csv").read_text(encoding="utf-8")
 
 
 def test_finished_shards_are_not_made_again(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.gif import Clip, decode_gif, encode_gif
+from pipeline.runtime.files import whole_file, write_json
 
 SCHEMA = pa.schema(
     [
@@ -78,10 +79,8 @@ def write_shard(path: Path, rows: Sequence[Row]) -> None:
         "source": [row.source for row in rows],
         "attributes": [json.dumps(row.attributes, sort_keys=True) for row in rows],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.table(columns, schema=SCHEMA), partial, compression="none", row_group_size=100)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        pq.write_table(pa.table(columns, schema=SCHEMA), partial, compression="none", row_group_size=100)
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -132,7 +131,7 @@ def write_set(folder: Path, description: dict[str, Any]) -> None:
         raise ValueError(
             f"{folder}: its shards hold clips {there}, not {told}; something deleted or changed them; rerun"
         )
-    (folder / "set.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "set.json", description)
 
 
 def read_set(folder: Path) -> dict[str, Any]:

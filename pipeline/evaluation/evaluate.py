@@ -58,10 +58,9 @@ NO_VALIDATION = "The set has no validation clips: figures are of training clips 
 
 @dataclass
 class Evaluation:
-    """Flat metrics, those that depend on the machine, tables for plots, and samples for the report."""
+    """Flat metrics, tables for plots, and samples for the report."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
 
@@ -94,7 +93,7 @@ def evaluate_model(sampler: PromptSampler, judge: Judge, shards: Path, params: E
     for each in evaluated:
         result.samples += showcase(sampler, judge, each, params)
     result.metrics |= {"dataset": card.dataset, "family": card.family, "seed": params.seed}
-    result.machine |= {"device": str(sampler.model.device), "seconds": time.perf_counter() - started}
+    result.metrics |= {"device": str(sampler.model.device), "seconds": time.perf_counter() - started}
     log.info("%s judged on %s: %s", card.family, read_set(shards)["set"], headline(result.metrics))
     return result
 
@@ -188,7 +187,7 @@ def _add_cost(result: Evaluation, evaluated: Sequence[EvaluatedPrompts]) -> None
     clips = sum(len(each.prompts) for each in evaluated)
     passes = sum(each.samples.passes for each in evaluated)
     result.metrics |= {"clips": clips, "evaluations_per_clip": passes / clips}
-    result.machine["seconds_per_clip"] = sum(each.samples.seconds for each in evaluated) / clips
+    result.metrics["seconds_per_clip"] = sum(each.samples.seconds for each in evaluated) / clips
 
 
 def distance_metrics(
@@ -237,7 +236,7 @@ def _add_curves(
 
     for name, curve in sampling_curves(sampler, seen.prompts, measure, params, known=seen.samples).items():
         result.tables[name] = curve.rows
-        result.machine |= {f"{name}.{value}.seconds_per_clip": each for value, each in curve.seconds_per_clip.items()}
+        result.metrics |= {f"{name}.{value}.seconds_per_clip": each for value, each in curve.seconds_per_clip.items()}
 
 
 def loss_by_noise(sampler: PromptSampler, prompts: PromptSet) -> list[dict[str, Any]]:

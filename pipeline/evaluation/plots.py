@@ -12,6 +12,7 @@ from pipeline.data.frames import enlarge
 from pipeline.data.samples import Sample
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.render.clips import write_clip
+from pipeline.runtime.files import write_csv
 
 GIFS_PER_KIND = 8
 GIF_SCALE = 3
@@ -27,8 +28,7 @@ def write_plots(folder: Path, result: Evaluation) -> None:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows as CSV, floats to six digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(list(rows)).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    write_csv(path, pd.DataFrame(list(rows)))
 
 
 def write_gifs(folder: Path, samples: Iterable[Sample]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pipeline.judge.features import FeatureNet, embed
@@ -24,7 +24,7 @@ from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores, score_reading
 from pipeline.judge.oracles.shapes import read_shapes
 from pipeline.judge.retrieval import Retrieval, TextHalf
-from pipeline.runtime.process import write_json
+from pipeline.runtime.files import whole_folder, write_bytes, write_json
 
 CARD_FILE = "judge.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -96,21 +96,18 @@ class Judge:
 
 def save_judge(folder: Path, judge: Judge, ladder: Mapping[str, Any] | None) -> None:
     """Write a judge folder; equal judges give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"features.{name}": value for name, value in judge.net.state_dict().items()}
     tensors |= {"scale.mean": judge.mean, "scale.std": judge.std}
     if judge.digit_reader:
         tensors |= {f"digits.{name}": value for name, value in judge.digit_reader.state_dict().items()}
     if judge.retrieval:
         tensors |= {f"retrieval.{name}": value for name, value in judge.retrieval.half.state_dict().items()}
-    save_file(
-        {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
-        folder / WEIGHTS_FILE,
-        metadata={"dataset": judge.card.dataset},
-    )
-    write_json(folder / CARD_FILE, asdict(judge.card))
-    if ladder is not None:
-        write_json(folder / LADDER_FILE, ladder)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with whole_folder(folder) as partial:
+        write_bytes(partial / WEIGHTS_FILE, save(tensors, {"dataset": judge.card.dataset}))
+        write_json(partial / CARD_FILE, asdict(judge.card))
+        if ladder is not None:
+            write_json(partial / LADDER_FILE, ladder)
 
 
 def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:

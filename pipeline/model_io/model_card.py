@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.config.earlier import in_todays_keys
 from pipeline.config.params import Section
+from pipeline.runtime.files import write_bytes, write_json
 
 Family = Literal["unet", "gan"]
 CARD_FILE = "model.json"
@@ -66,14 +67,11 @@ def save_model(
 ) -> None:
     """Write a model folder; `extra` are more facts for the card, as text. Equal input gives equal bytes."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     description = {"format": FORMAT, **dataclasses.asdict(card), "extra": dict(extra or {})}
-    text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    partial = folder / (WEIGHTS_FILE + ".partial")
-    save_file(tensors, partial, metadata={"card": json.dumps(description, sort_keys=True, allow_nan=False)})
-    partial.replace(folder / WEIGHTS_FILE)
-    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    metadata = {"card": json.dumps(description, sort_keys=True, allow_nan=False)}
+    write_bytes(folder / WEIGHTS_FILE, save(tensors, metadata))
+    write_json(folder / CARD_FILE, description)
 
 
 def read_card(folder: Path) -> ModelCard:

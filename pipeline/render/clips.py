@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.data.frames import enlarge, frames_evenly, to_rgb
 from pipeline.data.gif import encode_gif
 from pipeline.render.formats import FORMATS
+from pipeline.runtime.files import whole_file, write_bytes
 
 MP4_SIDE = 256  # px; smaller clips are enlarged by whole factors, so that chroma subsampling spares their edges
 GREY = 216  # between the frames of a contact sheet
@@ -88,7 +89,7 @@ def write_clip(path: Path, frames: np.ndarray, fps: float, format_: str) -> Path
     target = path if format_ == "png" else path.with_name(f"{path.name}.{format_}")
     target.parent.mkdir(parents=True, exist_ok=True)
     if format_ == "gif":
-        target.write_bytes(encode_gif(to_rgb(frames), fps))
+        write_bytes(target, encode_gif(to_rgb(frames), fps))
     elif format_ == "mp4":
         write_mp4(target, frames, fps)
     elif format_ == "png":
@@ -100,8 +101,8 @@ def write_clip(path: Path, frames: np.ndarray, fps: float, format_: str) -> Path
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write a still, uint8 (H, W, 3), as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, format="PNG")
+    with whole_file(path) as partial:
+        Image.fromarray(image).save(partial, format="PNG")
 
 
 def write_png_frames(folder: Path, frames: np.ndarray) -> None:
@@ -119,8 +120,7 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
     import av
 
     exact = {"movflags": "faststart", "fflags": "+bitexact"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format="mp4", options=exact) as container:
+    with whole_file(path) as partial, av.open(str(partial), "w", format="mp4", options=exact) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"

@@ -58,22 +58,23 @@ class RevisionFiles:
         from dvc.api import DVCFileSystem
         from dvc.scm import RevError, resolve_rev
 
-        self.fs = DVCFileSystem(str(root.resolve()))
+        repo = DVCFileSystem(str(root.resolve())).repo
         try:
-            commit = resolve_rev(self.fs.repo.scm, revision)
+            commit = resolve_rev(repo.scm, revision)
         except RevError:
             raise ValueError(f"{revision!r} is no commit, branch, tag or experiment here; see dvc exp show") from None
-        self.fs = DVCFileSystem(str(root.resolve()), rev=commit)
+        self.fs = DVCFileSystem(str(root.resolve()), rev=commit, subrepos=True)
+        self.folder = root.resolve().relative_to(repo.scm.root_dir)  # of a larger Git repository
 
     def read(self, path: str) -> bytes | None:
         try:
-            return self.fs.cat_file(path)
+            return self.fs.cat_file((self.folder / path).as_posix())
         except FileNotFoundError:
             return None
 
     def names(self, folder: str) -> list[str]:
         try:
-            return sorted(Path(name).name for name in self.fs.ls(folder, detail=False))
+            return sorted(Path(name).name for name in self.fs.ls((self.folder / folder).as_posix(), detail=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
 

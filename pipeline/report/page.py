@@ -21,6 +21,7 @@ from pipeline.render.clips import contact_sheet
 from pipeline.report import sections
 from pipeline.report.gather import ModelResult, Run
 from pipeline.report.strips import Strip, film_strip, image_uri
+from pipeline.runtime.files import write_text
 
 HERE = Path(__file__).parent
 SHEET_CLIPS = 8
@@ -115,8 +116,7 @@ def write_page(path: Path, runs: Sequence[Run], report: ReportParams, sheets: Se
         "max_frames": max([clip.strip.frames for clip in _takes(kinds)], default=1),
     }
     context["sections"] = [(id_, name) for id_, name, shown in _contents(context) if shown]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(environment().get_template("page.html").render(context), encoding="utf-8")
+    write_text(path, environment().get_template("page.html").render(context))
 
 
 def environment() -> Environment:

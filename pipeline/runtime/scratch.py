@@ -7,20 +7,47 @@ belongs to one live run at a time, by a lock that the system frees however the r
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from pipeline.runtime.code import ROOT, code_of
 
 log = logging.getLogger("t2v")
 
 LOCK = "lock"
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 DROPPED = ".dropped"  # the end of the name of a folder that is being deleted
+
+
+def fingerprint(stage: str, *parts: Any, inputs: Iterable[Path] = ()) -> str:
+    """A name for (params, input bytes, the stage's code as runtime/code.py finds it); equal where a rerun would do the
+    same work."""
+    digest = hashlib.sha256(json.dumps([_plain(part) for part in parts], sort_keys=True, default=str).encode())
+    for path in inputs:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(str(file.relative_to(path)).encode())
+                digest.update(_file_digest(file))
+    for name in code_of(stage):
+        digest.update(_file_digest(ROOT / name))
+    return digest.hexdigest()[:16]
+
+
+def _plain(part: Any) -> Any:
+    return part.model_dump(mode="json") if hasattr(part, "model_dump") else part
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def scratch_folder(stage: str, print_: str) -> Path:

@@ -9,13 +9,13 @@ hold the same values (a test compares them). A model that wants others, such as 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipeline.config.params import DiffusionParams, SamplingParams
 from pipeline.model_io.model_card import ModelCard, read_section
+from pipeline.runtime.files import write_json
 
 SAMPLING_FILE = "sampling.json"
 FLOW = SamplingParams(
@@ -63,5 +63,5 @@ def folder_sampling(folder: Path, card: ModelCard) -> SamplingParams | None:
 def write_sampling(folder: Path, sampling: SamplingParams) -> Path:
     """Leave `sampling` in a model folder as its own values; returns the file."""
     path = Path(folder) / SAMPLING_FILE
-    path.write_text(json.dumps(sampling.model_dump(mode="json"), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(path, sampling.model_dump(mode="json"))
     return path

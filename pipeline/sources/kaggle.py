@@ -6,49 +6,21 @@ The client checks no content, so that is done here: a damaged archive is set asi
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
-import os
 import re
-import shutil
 import zipfile
-from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.config.params import DownloadParams
 from pipeline.runtime.scratch import claim_folder, scratch_folder
-from pipeline.sources import local
 from pipeline.sources.kaggle_client import download_files
-from pipeline.sources.manifest import Manifest, describe
 from pipeline.sources.members import READ_ERRORS
-from pipeline.sources.msrvtt import read_captions
 
 log = logging.getLogger("t2v")
 
 SLUG = re.compile(r"[\w.-]+/[\w.-]+(/[0-9]+)?")
-VIDEO_PATTERN = "video*.mp4"
-
-
-def fetch(params: DownloadParams, out: Path) -> Manifest:
-    """Videos and captions of the two slugs, as they are, into `out`; the captions first, for they are small.
-
-    A `captions_path` of the user's own stands in for the captions' slug. Raises ValueError, one line.
-    """
-    if params.captions_path is None:
-        archive = download(params.captions_slug, sha256=params.captions_sha256, param="download.captions_slug")
-        read_captions(archive)
-        captions, captions_origin = "captions.zip", params.captions_slug
-        _link(archive, out / captions)
-    else:
-        captions, captions_origin = local.bring_captions(params.captions_path, out), Path(params.captions_path).name
-    archive = download(params.videos_slug, sha256=params.videos_sha256, param="download.videos_slug")
-    _require_videos(archive, params.videos_slug)
-    _link(archive, out / "videos.zip")
-    origin = {"videos": params.videos_slug, "captions": captions_origin}
-    return describe(out, source="kaggle", origin=origin, videos="videos.zip", captions=captions)
 
 
 def download(slug: str, *, sha256: str | None, param: str) -> Path:
@@ -125,27 +97,6 @@ def _take_back(target: Path, sha256: str) -> None:
     aside = target.with_name(f"{target.name}.damaged-{sha256.strip().lower()}")
     if aside.is_file():
         aside.replace(target)
-
-
-def _require_videos(archive: Path, slug: str) -> None:
-    with zipfile.ZipFile(archive) as zipped:
-        names = [name for name in zipped.namelist() if not name.endswith("/")]
-    if not any(fnmatch(PurePosixPath(name).name.lower(), VIDEO_PATTERN) for name in names):
-        example = f", such as {names[0]!r}" if names else ""
-        raise ValueError(
-            f"{slug}: its archive holds no {VIDEO_PATTERN} ({len(names)} files{example}); "
-            "set download.videos_slug to a data set that holds MSR-VTT's videos"
-        )
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes; a copy where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        shutil.copyfile(source, target)
 
 
 def _bar(total: int, words: str) -> tqdm:

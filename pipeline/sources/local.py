@@ -1,14 +1,13 @@
-"""Clips that the user has: a zip, a tar or a folder, and their captions (see msrvtt.py for the forms).
+"""Clips that the user has: a zip, a tar or a folder, and their captions (see captions.py for the forms).
 
-An archive is copied as it is. A folder, and a compressed tar, become one plain tar: one file to hash, and each clip
-can be read without unpacking the rest.
+An archive is copied as it is. A folder, links followed, and a compressed tar become one plain tar: one file to hash,
+and each clip can be read without unpacking the rest.
 """
 
 from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import shutil
 import tarfile
 import zipfile
@@ -16,12 +15,13 @@ import zlib
 from pathlib import Path
 
 from pipeline.config.params import DownloadParams
-from pipeline.sources.archive import VIDEO_SUFFIXES, is_video, open_videos
-from pipeline.sources.manifest import Manifest, describe, videos_of
+from pipeline.runtime.own_path import own_path
+from pipeline.sources.archive import CAPTION_SUFFIXES, VideoArchive, is_clip_or_captions, is_video, kind_of, open_videos
+from pipeline.sources.captions import TABLE_SUFFIXES, read_captions
+from pipeline.sources.manifest import Manifest, describe, left_out_of, videos_of
 from pipeline.sources.members import natural_order
-from pipeline.sources.msrvtt import read_captions
 
-CAPTION_SUFFIXES = (".json", ".jsonl", ".csv", ".txt")
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 def fetch(params: DownloadParams, out: Path) -> Manifest:
@@ -30,12 +30,13 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
     source = _videos_in(_existing(params.path, "download.path"))
     if source.is_file() and is_video(source.name):
         raise ValueError(f"download.path: {source} is one video; give the folder it is in, or a zip or tar of clips")
-    videos_of(source, source.name)
-    given = params.captions_path or str(_captions_of(source, Path(params.path).expanduser()))
+    archive = videos_of(source, source.name)
+    left_out = left_out_of(archive) if source.is_dir() else {}
+    given = params.captions_path or str(_captions_of(source, own_path(params.path)))
     videos = _bring(source, out, "videos")
-    captions = videos if Path(given) == source else bring_captions(given, out)
+    captions = videos if own_path(given) == source else bring_captions(given, out)
     origin = {"videos": source.name, "captions": Path(given).name}
-    return describe(out, source="local", origin=origin, videos=videos, captions=captions)
+    return describe(out, source="local", origin=origin, videos=videos, captions=captions, left_out=left_out)
 
 
 def bring_captions(text: str, out: Path) -> str:
@@ -45,7 +46,7 @@ def bring_captions(text: str, out: Path) -> str:
 
 def _videos_in(path: Path) -> Path:
     """The path itself; or, for a folder with no video but one archive of videos in it, that archive."""
-    if not path.is_dir() or open_videos(path).entries:
+    if not path.is_dir() or any(kind_of(entry.name) < 2 for entry in open_videos(path).entries):
         return path
     found = [file for file in sorted(path.iterdir()) if _is_archive(file) and open_videos(file).entries]
     if len(found) > 1:
@@ -61,7 +62,7 @@ def _captions_of(videos: Path, given: Path) -> Path:
         return videos
     except ValueError as error:
         beside = given.iterdir() if given.is_dir() and given != videos else ()
-        found = [f for f in sorted(beside) if f != videos and (_is_archive(f) or f.suffix in CAPTION_SUFFIXES[:3])]
+        found = [f for f in sorted(beside) if f != videos and (_is_archive(f) or f.suffix.lower() in TABLE_SUFFIXES)]
         if len(found) == 1:
             return found[0]
         names = ", ".join(file.name for file in found)
@@ -74,7 +75,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _existing(text: str, param: str) -> Path:
-    path = Path(text).expanduser()
+    path = own_path(text)
     if not path.exists():
         raise ValueError(f"{param}: {path} does not exist (looked from {Path.cwd()}); set it in params.yaml")
     if path.is_file() and path.stat().st_size == 0:
@@ -85,8 +86,10 @@ def _existing(text: str, param: str) -> Path:
 def _bring(source: Path, out: Path, name: str) -> str:
     """Copy or pack into `out`; the new file's name."""
     if source.is_dir():
-        pack_folder(source, out / f"{name}.tar")
+        pack_folder(open_videos(source), out / f"{name}.tar")
         return f"{name}.tar"
+    if source.suffix.lower() in SPREADSHEETS:
+        raise ValueError(f"{source}: a spreadsheet; save it as CSV (UTF-8) and give that")
     if source.suffix.lower() in CAPTION_SUFFIXES:
         target = out / (name + source.suffix.lower())
     elif zipfile.is_zipfile(source):
@@ -130,20 +133,12 @@ def _copy_within_room(stream, file, target: Path) -> None:  # type: ignore[no-un
         file.write(block)
 
 
-def pack_folder(folder: Path, target: Path) -> None:
-    """The folder's videos and caption files as one tar of fixed order, owner and dates. Links go in as links."""
-    wanted = (*VIDEO_SUFFIXES, *CAPTION_SUFFIXES)
-    paths = [Path(root) / name for root, _, names in os.walk(folder, followlinks=False) for name in names]
+def pack_folder(folder: VideoArchive, target: Path) -> None:
+    """The folder's clips and caption files as one tar of fixed order, owner and dates."""
+    members = [member for member in folder.container.members if is_clip_or_captions(member.name)]
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted(paths, key=lambda path: natural_order(path.relative_to(folder).as_posix())):
-            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            info.mode = 0o644
-            if not path.name.lower().endswith(wanted):
-                continue
-            if path.is_symlink():
-                info.type, info.linkname = tarfile.SYMTYPE, str(path.readlink())
-                archive.addfile(info)
-            elif path.is_file():
-                info.size = path.stat().st_size
-                with path.open("rb") as file:
-                    archive.addfile(info, file)
+        for member in sorted(members, key=lambda member: natural_order(member.name)):
+            info = tarfile.TarInfo(member.name)
+            info.mode, info.size = 0o644, member.size
+            with folder.container.open(member) as file:
+                archive.addfile(info, file)

@@ -1,16 +1,20 @@
 """The files inside a zip, a tar or a folder, read in place: nothing is unpacked and no name ever becomes a path.
 
-Whatever could reach outside (`../`, absolute names, links, devices), blow up (a zip bomb, a sparse or overlapping
-member) or hide another file (a name given twice) is not a member but a line in `rejected`.
+Whatever in an archive could reach outside (`../`, absolute names, links, devices), blow up (a zip bomb, a sparse or
+overlapping member) or hide another file (a name given twice) is not a member but a line in `rejected`. A folder is the
+user's own: its links are followed. Names are Unicode in composed form (NFC), however they were stored.
 """
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
+import unicodedata
 import weakref
 import zipfile
 import zlib
@@ -21,7 +25,13 @@ from typing import IO, Any
 
 BOMB_RATIO = 100  # no video and no caption file deflates by more
 BOMB_BYTES = 16 * 2**20  # … and below this size it does no harm
+UTF8_FLAG = 0x800  # of a zip member's name (APPNOTE 4.4.4, bit 11)
+UNICODE_PATH = 0x7075  # Info-ZIP's extra field
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+SPLIT_PART = re.compile(r"\.(z\d\d|\d{3})$", re.IGNORECASE)
+JOIN_PARTS = (
+    "a part of a split archive; join its parts first (zip -s 0 x.zip --out whole.zip; cat x.zip.0* > whole.zip)"
+)
 READ_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
@@ -51,6 +61,7 @@ class Container:
         self._infos: list[Any] = []
         self.members: list[Member] = []
         self.rejected: list[Rejected] = []
+        self.hidden: list[str] = []  # names that begin with a dot, and what macOS adds
         self._open()
         self._sort_out()
 
@@ -71,10 +82,12 @@ class Container:
     def _open(self) -> None:
         path = self.path
         if path.is_dir():
-            self._infos = sorted(_walk(path))
+            self._infos = list(_walk(path))
             return
         if not path.is_file():
             raise ValueError(f"{path}: no such file or folder; give a zip, a tar or a folder that exists")
+        if SPLIT_PART.search(path.name) or _is_split_zip(path):
+            raise ValueError(f"{path}: {JOIN_PARTS}")
         try:
             if zipfile.is_zipfile(path):
                 self._handle = zipfile.ZipFile(path)
@@ -83,7 +96,7 @@ class Container:
                 self._handle = tarfile.open(path)  # noqa: SIM115 (kept open for reading members)
                 weakref.finalize(self, self._handle.close)
                 self._infos = self._handle.getmembers()
-        except READ_ERRORS as error:
+        except (*READ_ERRORS, UnicodeDecodeError) as error:
             words = "" if isinstance(error, tarfile.ReadError) else f" ({' '.join(str(error).split())})"
             raise ValueError(f"{path}: not a whole zip or tar archive{words}; get it anew, or give a folder") from None
 
@@ -96,6 +109,7 @@ class Container:
             if reason is None and index in overlapping:
                 reason = "overlaps another member of the archive (a zip bomb)"
             if reason is None and (name.endswith("/") or _is_junk(name)):
+                self.hidden += [] if name.endswith("/") else [name]
                 continue
             if reason is None and name in seen:
                 reason = "a second file of this name; the first is used"
@@ -108,12 +122,17 @@ class Container:
     def _describe(self, info: Any) -> tuple[str, int, str | None]:
         """Name with forward slashes (a folder's ends in one), bytes, and what is wrong with the member, if anything."""
         if isinstance(info, zipfile.ZipInfo):
-            return info.orig_filename.replace("\\", "/"), info.file_size, _zip_trick(info)
+            return readable(_zip_name(info)).replace("\\", "/"), info.file_size, _zip_trick(info)
         if isinstance(info, tarfile.TarInfo):
-            return info.name + ("/" if info.isdir() else ""), info.size, _tar_trick(info)
-        mode = info.lstat().st_mode
-        trick = None if stat.S_ISREG(mode) else "a link" if stat.S_ISLNK(mode) else "not a plain file"
-        return info.relative_to(self.path).as_posix(), info.lstat().st_size, trick
+            return readable(info.name) + ("/" if info.isdir() else ""), info.size, _tar_trick(info)
+        name = readable(info.relative_to(self.path).as_posix())
+        try:
+            found = info.stat()
+        except OSError:
+            return name, 0, "a link that leads nowhere"
+        if stat.S_ISDIR(found.st_mode):
+            return name, 0, "a link to a folder that it lies in"
+        return name, found.st_size, None if stat.S_ISREG(found.st_mode) else "not a plain file"
 
 
 def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -121,9 +140,42 @@ def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"([0-9]+)", text) if part)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for root, _, files in os.walk(folder, followlinks=False):
-        yield from (Path(root) / file for file in files)
+def readable(name: str) -> str:
+    """The name in composed form (NFC); bytes that are no UTF-8 are read as Latin-1, so that any file can write it."""
+    with contextlib.suppress(UnicodeEncodeError):
+        name.encode()
+        return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("latin-1"))
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name as its writer meant it: without the flag it is code page 437 by the standard, and UTF-8 by habit."""
+    if info.flag_bits & UTF8_FLAG or info.orig_filename.isascii():
+        return info.orig_filename
+    raw = info.orig_filename.encode("cp437")
+    with contextlib.suppress(UnicodeDecodeError):
+        return _unicode_path(info.extra, raw) or raw.decode()
+    return info.orig_filename
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """The name in Info-ZIP's extra field, where it belongs to the name `raw`."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        body, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == UNICODE_PATH and body[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):
+            return body[5:].decode()
+    return None
+
+
+def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files in order of name, links followed; of a link that leads back up, itself."""
+    above = above | {folder.resolve()}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.resolve() not in above:
+            yield from _walk(path, above)
+        else:
+            yield path
 
 
 def _name_trick(name: str) -> str | None:
@@ -134,6 +186,15 @@ def _name_trick(name: str) -> str | None:
     if ".." in re.split(r"[\\/]", name):
         return "a path that climbs out with '..'"
     return None
+
+
+def _is_split_zip(path: Path) -> bool:
+    """Whether the end of the archive says that it is not its first disk (APPNOTE 4.3.16)."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, 2**16 + 22), os.SEEK_END)
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    return end >= 0 and len(tail) >= end + 22 and struct.unpack_from("<H", tail, end + 4)[0] not in (0, 0xFFFF)
 
 
 def _zip_trick(info: zipfile.ZipInfo) -> str | None:

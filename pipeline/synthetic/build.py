@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
-import shutil
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +20,11 @@ from tqdm import tqdm
 
 from pipeline.config.params import SyntheticParams
 from pipeline.data.shards import Row, write_set, write_shard
-from pipeline.runtime.process import die_with_parent, worker_count
+from pipeline.runtime.executors import worker_count
+from pipeline.runtime.files import move_folder
 from pipeline.runtime.scratch import open_scratch
-from pipeline.synthetic.held_out import Parting
-from pipeline.synthetic.plan import SPLITS
+from pipeline.runtime.start import die_with_parent
+from pipeline.synthetic.combinations import SPLITS, CombinationSplit
 
 log = logging.getLogger("t2v")
 
@@ -36,7 +38,7 @@ class GeneratedSet(Protocol):
     def name(self) -> str: ...
 
     @property
-    def parting(self) -> Parting: ...
+    def combinations(self) -> CombinationSplit: ...
 
     def row(self, split: str, index: int) -> Row: ...
 
@@ -62,8 +64,8 @@ def publish_set(generated: GeneratedSet, params: SyntheticParams, fingerprint: s
     with open_scratch(generated.name, fingerprint) as scratch:
         build_set(generated, counts, params.clips_per_shard, scratch, folder)
     log.info("drew %d clips of %s into %s", sum(counts.values()), generated.name, folder)
-    parting = generated.parting
-    combinations = {"seen": len(parting.seen), "held_out": len(parting.held_out)}
+    split = generated.combinations
+    combinations = {"seen": len(split.seen), "held_out": len(split.held_out)}
     return {"clips": counts, "combinations": combinations, "seed": params.seed}
 
 
@@ -89,10 +91,7 @@ def build_set(
         for done in _run(generated, jobs, workers):
             progress.update(done)
     write_set(draft, {**generated.description(), "counts": counts})
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(draft, folder)
+    move_folder(draft, folder)
 
 
 def split_counts(params: SyntheticParams) -> dict[str, int]:
@@ -117,7 +116,8 @@ def _run(generated: GeneratedSet, jobs: Sequence[Job], workers: int) -> Iterator
             yield _draw_shard(generated, job)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(generated,))
+    start = partial(_start_worker, generated, os.getpid())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start)
     with pool:
         try:
             yield from pool.map(_draw_here, jobs)
@@ -129,8 +129,8 @@ def _run(generated: GeneratedSet, jobs: Sequence[Job], workers: int) -> Iterator
 _here: list[GeneratedSet] = []  # a worker's set, sent once
 
 
-def _start_worker(generated: GeneratedSet) -> None:
-    die_with_parent()
+def _start_worker(generated: GeneratedSet, parent: int) -> None:
+    die_with_parent(parent)
     _here[:] = [generated]
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pipeline.config.params import MovingMnistParams
+from pipeline.runtime.own_path import own_path
 from pipeline.sources.kaggle import download
 from pipeline.synthetic.idx import LabelledImages, read_idx
 
@@ -56,7 +56,7 @@ def load_digit_bank(params: MovingMnistParams) -> DigitBank:
         parts = {"all": _packaged()}
     elif params.source == "idx":
         assert params.path is not None
-        parts = read_idx(Path(params.path))
+        parts = read_idx(own_path(params.path))
     else:
         parts = read_idx(download(params.slug, sha256=None, param="moving_mnist.slug"))
     bank = DigitBank(parts["train"], parts["t10k"]) if len(parts) == 2 else _cut(next(iter(parts.values())))

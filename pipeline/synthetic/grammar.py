@@ -30,7 +30,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Saying:
+class ObjectPhrase:
     """One object of a meaning. None: not said."""
 
     noun: str  # "circle", "digit"
@@ -160,7 +160,7 @@ def choose(grammar: Grammar, split: str, several: bool, count: int, rng: np.rand
     return [templates[i] for i in rng.choice(len(templates), min(count, len(templates)), replace=False)]
 
 
-def say(template: Template, objects: Sequence[Saying], background: str | None) -> str:
+def say(template: Template, objects: Sequence[ObjectPhrase], background: str | None) -> str:
     """The caption of a template for a meaning."""
     where = ""
     if background is not None:
@@ -172,7 +172,7 @@ def say(template: Template, objects: Sequence[Saying], background: str | None) -
     return template.opening + text + where
 
 
-def _slots(template: Template, item: Saying, where: str) -> dict[str, str]:
+def _slots(template: Template, item: ObjectPhrase, where: str) -> dict[str, str]:
     finite, participle = does(item.motion, template.verb, template.way, item.adjective, item.colour_to)
     before, after = _adverbs(template, item.speed, finite)
     return {
@@ -198,7 +198,7 @@ def _adverbs(template: Template, speed: str | None, finite: str) -> tuple[str, s
     return before, after
 
 
-def _shape(item: Saying) -> dict[str, str]:
+def _shape(item: ObjectPhrase) -> dict[str, str]:
     size = f"{SIZES[item.size]} " if item.size else ""
     noun, whole = f"{size}{item.noun}", f"{size}{item.adjective} {item.noun}"
     return {
@@ -212,7 +212,7 @@ def _shape(item: Saying) -> dict[str, str]:
     }
 
 
-def _digit(template: Template, item: Saying) -> dict[str, str]:
+def _digit(template: Template, item: ObjectPhrase) -> dict[str, str]:
     name = item.adjective if (template.verb + template.way) % 2 else DIGITS[int(item.adjective)]
     return {
         "a": f"a handwritten {name}" if template.speed % 2 else f"a white {name}",

@@ -13,11 +13,10 @@ import numpy as np
 from pipeline.config.params import MovingMnistParams
 from pipeline.data.shards import Row
 from pipeline.synthetic import motion
+from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, pick
 from pipeline.synthetic.digits import DigitBank, glyph
-from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say
-from pipeline.synthetic.held_out import Combination, Parting, part
+from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
-from pipeline.synthetic.plan import clip_seed, pick
 
 SECTION = "moving_mnist"
 PATH_SHARE = (0.30, 0.48)  # of the canvas, along the path of the clip; no caption says how fast
@@ -41,7 +40,7 @@ class Figure:
 @dataclass(frozen=True)
 class DigitsSet:
     params: MovingMnistParams
-    parting: Parting
+    combinations: CombinationSplit
     grammar: Grammar
     bank: DigitBank
 
@@ -59,16 +58,16 @@ class DigitsSet:
         p = self.params
         seed = clip_seed(p.seed, split, index)
         rng = np.random.default_rng(seed)
-        pool = self.parting.held_out if split == "held_out" else self.parting.seen
+        pool = self.combinations.held_out if split == "held_out" else self.combinations.seen
         combination = pick(pool, p.seed, split, index)
         count = pick(p.objects, p.seed, split, index // len(pool), stream=1 + pool.index(combination))
         figures, paths = self._scene(split, combination, count, pool, rng)
         templates = choose(self.grammar, split, count > 1, p.captions_per_clip, rng)
-        sayings = [Saying("digit", str(figure.digit), figure.motion) for figure in figures]
+        phrases = [ObjectPhrase("digit", str(figure.digit), figure.motion) for figure in figures]
         return Row(
             key=f"{split}-{index:06d}",
             split=split,
-            captions=tuple(say(template, sayings, None) for template in templates),
+            captions=tuple(say(template, phrases, None) for template in templates),
             n_frames=p.frames,
             fps=p.fps,
             gif=encode_indexed_gif(_draw(figures, paths, p.resolution), _greys(), p.fps),
@@ -89,7 +88,7 @@ class DigitsSet:
         return {
             "set": SECTION,
             "attributes": {"digit": list(p.digits), "motion": list(p.motions), "objects": list(p.objects)},
-            "held_out": [[int(digit), how] for digit, how in self.parting.held_out],
+            "held_out": [[int(digit), how] for digit, how in self.combinations.held_out],
             "templates": self.grammar.ids(),
             "resolution": p.resolution,
             "frames": p.frames,
@@ -190,5 +189,5 @@ def digits_set(params: MovingMnistParams, bank: DigitBank) -> DigitsSet:
     if len(params.digits) < most:
         raise ValueError(f"{SECTION}.objects={most} needs as many different digits; add to {SECTION}.digits")
     every = tuple((str(digit), how) for digit in params.digits for how in params.motions)
-    parting = part(every, params, section=SECTION, attributes=("digit", "motion"))
-    return DigitsSet(params, parting, build_grammar(params, params.objects, SECTION), bank)
+    combinations = hold_out(every, params, section=SECTION, attributes=("digit", "motion"))
+    return DigitsSet(params, combinations, build_grammar(params, params.objects, SECTION), bank)

@@ -16,7 +16,7 @@ COLOUR_STAGES = 8  # from the first colour to the last
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """An object to be drawn."""
 
     shape: str
@@ -27,17 +27,17 @@ class Thing:
     colour_to: str = ""
 
 
-def unplaced(thing: Thing, *, frames: int, resolution: int, rng: np.random.Generator) -> np.ndarray:
+def unplaced(thing: SceneObject, *, frames: int, resolution: int, rng: np.random.Generator) -> np.ndarray:
     """The trajectory (frames, 4) of an object that starts at (0, 0)."""
     radius_px = RADIUS_SHARE[thing.size] * resolution * (1 + SIZE_JITTER * rng.uniform(-1.0, 1.0))
     return motion.unplaced(thing.motion, thing.speed, radius_px, frames=frames, resolution=resolution, rng=rng)
 
 
-def every_colour(things: list[Thing]) -> list[str]:
+def every_colour(things: list[SceneObject]) -> list[str]:
     return [name for thing in things for name in (thing.colour, thing.colour_to) if name]
 
 
-def paint(things: list[Thing], paths: list[np.ndarray]) -> tuple[np.ndarray, list[Painted]]:
+def paint(things: list[SceneObject], paths: list[np.ndarray]) -> tuple[np.ndarray, list[Painted]]:
     """The paints uint8 (n, 3) of a clip, and which one each object has in each frame."""
     paints: list[np.ndarray] = []
     objects = []
@@ -54,7 +54,7 @@ def paint(things: list[Thing], paths: list[np.ndarray]) -> tuple[np.ndarray, lis
     return np.rint(np.stack(paints)).astype(np.uint8), objects
 
 
-def truth(thing: Thing, path: np.ndarray) -> dict[str, Any]:
+def truth(thing: SceneObject, path: np.ndarray) -> dict[str, Any]:
     """An object as published: px of this clip's resolution, degrees clockwise."""
     told: dict[str, Any] = {
         "shape": thing.shape,

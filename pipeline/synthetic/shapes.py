@@ -14,12 +14,11 @@ from pipeline.config.params import ShapesParams
 from pipeline.data.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
+from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, pick
 from pipeline.synthetic.draw import draw
-from pipeline.synthetic.grammar import Grammar, Saying, build_grammar, choose, say
-from pipeline.synthetic.held_out import Combination, Parting, part
+from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
-from pipeline.synthetic.plan import clip_seed, pick
-from pipeline.synthetic.scene import RADIUS_SHARE, Thing, every_colour, paint, truth, unplaced
+from pipeline.synthetic.scene import RADIUS_SHARE, SceneObject, every_colour, paint, truth, unplaced
 
 SECTION = "shapes"
 LEAST_RADIUS_PX = 3.0  # below it a square is a circle
@@ -40,7 +39,7 @@ class Option:
 @dataclass(frozen=True)
 class ShapesSet:
     params: ShapesParams
-    parting: Parting
+    combinations: CombinationSplit
     grammar: Grammar
 
     @property
@@ -52,7 +51,7 @@ class ShapesSet:
         params = self.params
         seed = clip_seed(params.seed, split, index)
         rng = np.random.default_rng(seed)
-        pool = self.parting.held_out if split == "held_out" else self.parting.seen
+        pool = self.combinations.held_out if split == "held_out" else self.combinations.seen
         combination = pick(pool, params.seed, split, index)
         option = pick(
             self._options(combination),
@@ -99,7 +98,7 @@ class ShapesSet:
         return {
             "set": SECTION,
             "attributes": {name: list(values) for name, values in attributes.items()},
-            "held_out": [list(item) for item in self.parting.held_out],
+            "held_out": [list(item) for item in self.combinations.held_out],
             "templates": self.grammar.ids(),
             "resolution": p.resolution,
             "frames": p.frames,
@@ -121,7 +120,7 @@ class ShapesSet:
 
     def _scene(
         self, combination: Combination, option: Option, pool: tuple[Combination, ...], rng: np.random.Generator
-    ) -> tuple[list[Thing], list[np.ndarray]]:
+    ) -> tuple[list[SceneObject], list[np.ndarray]]:
         """The objects and their trajectories; companions are drawn anew until all have room."""
         p = self.params
         first = self._thing(combination, option.size, option.speed, rng)
@@ -139,15 +138,17 @@ class ShapesSet:
             f"{p.resolution} px; take smaller sizes or fewer objects"
         )
 
-    def _thing(self, combination: Combination, size: str, speed: str | None, rng: np.random.Generator) -> Thing:
+    def _thing(self, combination: Combination, size: str, speed: str | None, rng: np.random.Generator) -> SceneObject:
         shape, colour, how = combination
         colour_to = ""
         if how == "change-colour":
             others = [name for name in self.params.colours if name != colour]
             colour_to = others[int(rng.integers(len(others)))]
-        return Thing(shape, colour, how, size, speed, colour_to)
+        return SceneObject(shape, colour, how, size, speed, colour_to)
 
-    def _companion(self, things: list[Thing], pool: tuple[Combination, ...], rng: np.random.Generator) -> Thing:
+    def _companion(
+        self, things: list[SceneObject], pool: tuple[Combination, ...], rng: np.random.Generator
+    ) -> SceneObject:
         """Another object of the same pool, that no caption could confuse with those there."""
         taken = {(thing.shape, thing.colour) for thing in things}
         able = [item for item in pool if item[:2] not in taken]
@@ -157,20 +158,20 @@ class ShapesSet:
         return self._thing(combination, option.size, option.speed, rng)
 
     def _captions(
-        self, split: str, things: list[Thing], option: Option, rng: np.random.Generator
+        self, split: str, things: list[SceneObject], option: Option, rng: np.random.Generator
     ) -> tuple[list[str], tuple[str, ...]]:
         """Template ids and captions of a clip."""
         templates = choose(self.grammar, split, len(things) > 1, self.params.captions_per_clip, rng)
-        sayings = [self._saying(thing) for thing in things]
+        phrases = [self._phrase(thing) for thing in things]
         background = option.background if len(self.params.backgrounds) > 1 else None
         return [template.id for template in templates], tuple(
-            say(template, sayings, background) for template in templates
+            say(template, phrases, background) for template in templates
         )
 
-    def _saying(self, thing: Thing) -> Saying:
+    def _phrase(self, thing: SceneObject) -> ObjectPhrase:
         p = self.params
         sized = len(p.sizes) > 1 and thing.motion not in ("grow", "shrink")  # its size is what changes
-        return Saying(
+        return ObjectPhrase(
             thing.shape,
             thing.colour,
             thing.motion,
@@ -190,8 +191,8 @@ def shapes_set(params: ShapesParams) -> ShapesSet:
         for how in params.motions
         if not (shape == "circle" and how.startswith("rotate"))
     )
-    parting = part(every, params, section=SECTION, attributes=("shape", "colour", "motion"))
-    return ShapesSet(params, parting, build_grammar(params, params.objects, SECTION))
+    combinations = hold_out(every, params, section=SECTION, attributes=("shape", "colour", "motion"))
+    return ShapesSet(params, combinations, build_grammar(params, params.objects, SECTION))
 
 
 def _check(params: ShapesParams) -> None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from pipeline.runtime.process import worker_count
+from pipeline.runtime.executors import worker_count
+from pipeline.runtime.files import whole_file, write_csv
 from pipeline.text.captions import Encoder, TextBatch, info_to_metadata, one_thread
 
 log = logging.getLogger("t2v")
@@ -93,7 +95,6 @@ class EmbedReport:
     chunks_resumed: int
     seconds: float
     rejected: dict[str, int] = field(default_factory=dict)
-    rejected_captions: list[dict[str, str]] = field(default_factory=list)
 
 
 def embed_captions(
@@ -132,8 +133,13 @@ def embed_captions(
         chunks_resumed=resumed,
         seconds=round(time.monotonic() - started, 2),
         rejected=_reasons(chosen.rejected),
-        rejected_captions=[one.__dict__ for one in chosen.rejected[:1000]],
     )
+
+
+def write_rejected(path: Path, rejected: Sequence[RejectedCaption]) -> None:
+    """A line each, under a header. They are people's words: an output that DVC keeps, not a metric that git does."""
+    lines = [[one.key, one.reason, one.caption] for one in rejected]
+    write_csv(path, pd.DataFrame(lines, columns=["key", "reason", "caption"]))
 
 
 def _announce(
@@ -174,9 +180,9 @@ def _schema(encoder: Encoder, dtype: str) -> pa.Schema:
 
 
 def _write(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer:
+    with (
+        whole_file(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer,
+    ):
         for table in tables:
             writer.write_table(table, row_group_size=1024)
-    partial.replace(path)

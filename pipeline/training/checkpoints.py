@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from pipeline.runtime.files import whole_file
+
 log = logging.getLogger("t2v")
 
 MAGIC = b"T2VCKPT1"
@@ -35,21 +37,15 @@ class Checkpoints:
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write the state after `step` steps, then forget all but the newest `keep`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "step": step, "state": state}, buffer)
         payload = buffer.getbuffer()
         path = self.folder / NAME.format(step)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(MAGIC + hashlib.sha256(payload).digest())
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)  # a full disk must not stay full of halves
+        with whole_file(path) as partial, partial.open("wb") as file:
+            file.write(MAGIC + hashlib.sha256(payload).digest())
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
         for old in self.paths()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path

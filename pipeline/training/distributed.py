@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.runtime.process import die_with_parent
-
 TIMEOUT = timedelta(minutes=10)  # after which the others give a silent process up
 TORCHRUN_ARGS = "T2V_TORCHRUN"  # environment variable: torchrun's arguments, such as "--nproc_per_node 8"
 
@@ -122,5 +120,4 @@ def relaunch_by_torchrun(module: str) -> None:
     """
     args = torchrun_args(torch.cuda.device_count())
     if args is not None:
-        die_with_parent()
         os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", *args, "-m", module])

@@ -19,7 +19,8 @@ from pipeline.model_io.clip_dataset import (
     validation_split,
 )
 from pipeline.model_io.model_card import ModelCard, save_model
-from pipeline.runtime.process import whole_folder, write_json
+from pipeline.runtime.files import whole_folder
+from pipeline.runtime.metrics import write_metrics
 from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
 from pipeline.training.gan_loop import GanResult, write_losses
@@ -89,5 +90,5 @@ def write_gan_outputs(
         "parameters": sum(tensor.numel() for tensor in result.weights.values()),
         "words": len(card.vocabulary),
     }
-    write_json(metrics, learnt | machine | {"train_clips": len(feed.clips), "seed": params.seed})
+    write_metrics(metrics, learnt | machine | {"train_clips": len(feed.clips), "seed": params.seed})
     log.info("%s: %d steps, %d clips seen in %.0f s", model, result.steps, result.clips_seen, result.seconds)

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from pipeline.config.params import TrainParams
 from pipeline.model_io.model_card import ModelCard, save_model
-from pipeline.runtime.process import whole_folder, write_json
+from pipeline.runtime.files import whole_folder
+from pipeline.runtime.metrics import write_metrics
 from pipeline.text.captions import EncoderInfo
 from pipeline.text.vocabulary import vocabulary_of
 from pipeline.training.feed import ClipFeed
@@ -66,7 +67,7 @@ def write_outputs(
         "clips_per_s": round(result.clips_per_s, 1),
         "data_wait_share": round(result.data_wait_share, 4),
     }
-    write_json(metrics, learnt | machine | {"train_clips": len(feed.clips), "seed": params.seed})
+    write_metrics(metrics, learnt | machine | {"train_clips": len(feed.clips), "seed": params.seed})
     log.info(
         "%s: %d steps, %d clips seen in %.0f s, %s", model, result.steps, result.clips_seen, result.seconds, learnt
     )

@@ -6,26 +6,28 @@ workers, the backend and the number of kills. A clip that fails leaves a line in
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 from pipeline.config.params import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
-from pipeline.runtime.process import whole_folder, write_json
+from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
-from pipeline.sources.msrvtt import CaptionSet
+from pipeline.sources.caption_set import CaptionSet
+from pipeline.sources.splits import HoldOut
 from pipeline.transcode.child import ClipAnswer, ClipJob
 from pipeline.transcode.decode import FrameSpec
+from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
 from pipeline.transcode.workers import Limits, transcode_batch
 
 log = logging.getLogger("t2v")
@@ -52,6 +54,7 @@ class TranscodeReport:
     clips_out: int
     captions: int
     counts: dict[str, int]  # clips by split
+    repeats: dict[str, dict[str, int]]  # by held-back split: clips that stand in train too, exact and near
     rejected: dict[str, int]  # lines of rejected.csv by reason
     captioned_without_clip: int
     shards: int
@@ -70,12 +73,14 @@ class Transcoding:
         params: TranscodeParams,
         *,
         scratch: Path,  # finished shards survive a kill here
+        left_out: Mapping[str, str] | None = None,  # files that never came into the archive, and why
         decoder: str = DECODER,  # "module:function", imported by the decoder processes
     ) -> None:
-        self.archive, self.captions, self.params = archive, captions, params
-        self.scratch, self.decoder = scratch, decoder
-        self.split = captions.split_by(params.split)
-        self.entries = [entry for entry in archive.entries if captions.captions.get(entry.key)]
+        self.archive, self.captions, self.params = archive, captions.matched(archive.entries), params
+        self.scratch, self.decoder, self.left_out = scratch, decoder, left_out or {}
+        self.entries = [entry for entry in archive.entries if entry.key in self.captions.captions]
+        hold_out = HoldOut(params.hold_out, params.hold_out_share, params.hold_out_seed) if params.hold_out else None
+        self.splits = self.captions.splits(archive.entries, params.split, group=params.group, hold_out=hold_out)
         step = params.clips_per_shard
         self.shards = [self.entries[start : start + step] for start in range(0, len(self.entries), step)]
 
@@ -95,12 +100,19 @@ class Transcoding:
         counts = Counter(dict.fromkeys(("train", "validate", "test"), 0))
         for record in records:
             counts.update(record["counts"])
-        self._publish(out, dict(counts))
+        repeats = find_repeats([self._shard(index) for index in range(len(self.shards))])
+        for split, found in count_repeats(repeats, counts).items():
+            if any(found.values()):
+                log.warning(
+                    "%s: %s clips of a split before it stand in it again (repeats.csv names each)", split, found
+                )
+        self._publish(out, dict(counts), repeats)
         return TranscodeReport(
             clips_in=len(self.archive.entries),
             clips_out=counts.total(),
             captions=sum(record["captions"] for record in records),
             counts=dict(counts),
+            repeats=count_repeats(repeats, counts),
             rejected=dict(Counter(one.reason for one in rejections)),
             captioned_without_clip=len(self.captions.captions.keys() - {entry.key for entry in self.archive.entries}),
             shards=len(records),
@@ -152,16 +164,20 @@ class Transcoding:
     def _row(self, entry: VideoEntry, gif: bytes) -> Row:
         captions, params = self.captions.captions[entry.key], self.params
         source = f"{self.archive.path.name}:{entry.name}"
-        return Row(entry.key, self.split[entry.key], captions, params.frames, params.fps, gif, source, {})
+        attributes = self.captions.attributes.get(entry.key, {})
+        split = self.splits.of[entry.key]
+        return Row(entry.key, split, captions, params.frames, params.fps, gif, source, attributes)
 
     def _left_out(self) -> Iterator[Rejection]:
         """What never came to decoding."""
+        for name, reason in self.left_out.items():
+            yield Rejection(name, "not a clip", reason)
         for member in self.archive.rejected:
             yield Rejection(member.key, "archive", member.reason)
         for caption in self.captions.rejected:
             yield Rejection(caption.key, "caption", caption.reason)
         for entry in self.archive.entries:
-            if not self.captions.captions.get(entry.key):
+            if entry.key not in self.captions.captions:
                 yield Rejection(entry.key, "no caption", "no usable caption names this clip")
 
     def _refuse_too_many(self, n_rejected: int, rejections: Sequence[Rejection]) -> None:
@@ -176,15 +192,21 @@ class Transcoding:
         if rejections:
             log.warning("rejected: %s (rejected.csv names each)", reasons)
 
-    def _publish(self, out: Path, counts: dict[str, int]) -> None:
+    def _publish(self, out: Path, counts: dict[str, int], repeats: Sequence[Repeat]) -> None:
         params = self.params
-        rule = self.captions.split_rule if params.split == "official" else params.split
-        about = {"set": "msrvtt", "counts": counts, "split_rule": rule}
+        about: dict[str, Any] = {
+            "set": out.name, "counts": counts, "split_rule": self.splits.rule, "repeats": count_repeats(repeats, counts)
+        }  # fmt: skip
+        if labels := self.captions.labels(self.splits.of):
+            about["labels"] = labels
+        if self.splits.held_out:
+            about |= {"held_out": self.splits.held_out, "held_out_columns": params.hold_out}
         shown = params.model_dump(mode="json", include={"resolution", "frames", "fps", "span", "duration_s", "fit"})
         with whole_folder(out) as partial:
             for index in range(len(self.shards)):
-                shutil.copyfile(self._shard(index), partial / self._shard(index).name)
-            shutil.copyfile(self.scratch / "rejected.csv", partial / "rejected.csv")
+                link_or_copy(self._shard(index), partial / self._shard(index).name)
+            link_or_copy(self.scratch / "rejected.csv", partial / "rejected.csv")
+            write_repeats(partial / "repeats.csv", repeats)
             write_set(partial, about | shown)
 
     def _shard(self, index: int) -> Path:
@@ -196,8 +218,5 @@ class Transcoding:
 
 def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     """key,reason,detail; one line each."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["key", "reason", "detail"])
-        for one in rejections:
-            writer.writerow([" ".join(value.split()) for value in (one.key, one.reason, one.detail)])
+    lines = [[" ".join(value.split()) for value in (one.key, one.reason, one.detail)] for one in rejections]
+    write_csv(path, pd.DataFrame(lines, columns=["key", "reason", "detail"]))

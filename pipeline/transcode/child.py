@@ -6,7 +6,6 @@ does, however that happens.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import pickle
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.gif import encode_gif
-from pipeline.runtime.process import PR_SET_PDEATHSIG
+from pipeline.runtime.start import die_with_parent
 from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
 from pipeline.transcode.decode import ClipError, FrameSpec
 
@@ -105,10 +104,7 @@ def _send(answers: Any, message: Any) -> None:
 
 def _die_with(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
+    die_with_parent(parent, signal.SIGKILL)
 
 
 def _limit_memory(memory_bytes: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from pipeline.runtime.process import worker_count
+from pipeline.runtime.executors import worker_count
 from pipeline.transcode.workers import stop_idle
 
 CLUSTER = "T2V_DASK_SCHEDULER"

@@ -1,7 +1,9 @@
-"""Which combinations of attributes never occur in train: every value is seen there, the combination is not.
+"""Combinations of attributes: those that never occur in train, and the one that each clip shows.
 
-A balanced, seeded choice: each value of each attribute loses about the same share of its combinations, and none is left
-with fewer than `LEAST_SEEN`.
+The held-out ones are a balanced, seeded choice: each value of each attribute loses about the same share of its
+combinations and keeps `LEAST_SEEN` at least. Clips go round after round over all combinations of their split, each
+round in its own seeded order: all have equally many clips (give or take one), and a clip never depends on how many
+others are made.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,24 +20,26 @@ from pipeline.config.params import SyntheticParams
 
 LEAST_SEEN = 2  # combinations that each value keeps in train, once anything is held out
 
+SPLITS = ("train", "val", "held_out", "reworded")
+T = TypeVar("T")
 Combination = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Parting:
+class CombinationSplit:
     """The combinations of train, val and reworded, and those kept for held_out."""
 
     seen: tuple[Combination, ...]
     held_out: tuple[Combination, ...]
 
 
-def part(
+def hold_out(
     every: Sequence[Combination],
     params: SyntheticParams,
     *,
     section: str,  # of params.yaml, for the error
     attributes: Sequence[str],  # what each place of a combination is
-) -> Parting:
+) -> CombinationSplit:
     """Hold out `held_out_share` of `every`. Raises ValueError where that would starve a value of train."""
     share = params.held_out_share
     wanted = round(share * len(every))
@@ -61,7 +66,9 @@ def part(
         lost.update(enumerate(chosen))
         lost_pairs.update(combinations(enumerate(chosen), 2))
     out = set(held)
-    return Parting(tuple(item for item in every if item not in out), tuple(item for item in every if item in out))
+    return CombinationSplit(
+        tuple(item for item in every if item not in out), tuple(item for item in every if item in out)
+    )
 
 
 def _spare(totals: Counter[tuple[int, str]], lost: Counter[tuple[int, str]], value: tuple[int, str]) -> bool:
@@ -94,3 +101,15 @@ def _starved(
         f"{section}.held_out_share={share} starves {attributes[place]} {value!r}: after {held} held-out combinations "
         f"it has {kept} left and needs {LEAST_SEEN} in train; lower the share (0.0: none) or add values"
     )
+
+
+def clip_seed(seed: int, split: str, index: int) -> int:
+    """The seed of one clip, from which alone its picture is drawn."""
+    return int(np.random.SeedSequence([seed, SPLITS.index(split), index]).generate_state(1)[0])
+
+
+def pick(items: Sequence[T], seed: int, split: str, index: int, *, stream: int = 0) -> T:
+    """The item of clip `index`: every item once in each round of len(items) clips."""
+    round_, place = divmod(index, len(items))
+    order = np.random.default_rng([seed, 2, SPLITS.index(split), stream, round_]).permutation(len(items))
+    return items[int(order[place])]

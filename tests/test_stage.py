@@ -10,7 +10,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, threading, torch
-from pipeline.runtime.process import keep_freed_memory
+from pipeline.runtime.stage import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def fill():

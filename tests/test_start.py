@@ -1,0 +1,75 @@
+"""Every program sets its process up before it imports anything large, and a stage dies with its parent from then on."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = [path for path in sorted(ROOT.glob("stages/*.py")) if path.name != "__init__.py"]
+PROGRAMS = [path for path in sorted(ROOT.glob("pipeline/*.py")) if path.name != "__init__.py"]
+BENCHES = [path for path in sorted(ROOT.glob("bench/*.py")) if '__name__ == "__main__"' in path.read_text()]
+
+
+def is_running(process: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("path", [*STAGES, *PROGRAMS, *BENCHES], ids=lambda path: path.stem)
+def test_a_program_starts_before_it_imports(path: Path) -> None:
+    start = "start_stage" if path in STAGES else "start_program"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lines = [ast.unparse(node) for node in tree.body[1:]]  # below the docstring
+    assert lines[:3] == [
+        "from __future__ import annotations",
+        f"from pipeline.runtime.start import {start}",
+        f"{start}(__name__)",
+    ]
+    assert lines[-1].startswith("if __name__ == '__main__':")
+
+
+def test_the_start_imports_nothing_large() -> None:
+    script = "import sys; before = set(sys.modules); import pipeline.runtime.start; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded <= {"pipeline", *sys.stdlib_module_names}
+
+
+def test_a_stage_dies_with_a_parent_killed_during_its_imports(tmp_path: Path) -> None:
+    marker = tmp_path / "importing"
+    (tmp_path / "yaml.py").write_text(
+        "import os, time\nfrom pathlib import Path\n"
+        f"Path({str(marker)!r}).write_text(f'{{os.getpid()}} {{os.environ[\"OMP_WAIT_POLICY\"]}}')\ntime.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    environment.pop("OMP_WAIT_POLICY", None)
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'stages.shapes'])"
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
+    deadline = time.monotonic() + 30
+    while not marker.is_file() or not marker.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stage, policy = marker.read_text().split()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while is_running(int(stage)):
+        assert time.monotonic() < deadline, "the stage outlives its parent"
+        time.sleep(0.01)
+    assert policy == "PASSIVE"
+
+
+def test_a_process_whose_parent_is_gone_already_ends() -> None:
+    script = f"from pipeline.runtime.start import die_with_parent; die_with_parent({os.getpid()} + 1)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "the parent process is gone\n")
