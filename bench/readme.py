@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.frames import enlarge
-from pipeline.data.samples import Sample, SampleScores, read_samples
+from pipeline.data.samples import Sample, read_samples
 from pipeline.render.clips import contact_sheet, write_image
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.files import write_json
@@ -92,15 +92,14 @@ def _range(values: Sequence[float], digits: int, unit: str = "") -> str:
 def picture(samples: Iterable[Sample]) -> np.ndarray:
     """The first samples of each kind, a prompt a row, marked by the oracle: uint8 (H, W, 3)."""
     left = Counter(SHOWN)
-    shown: list[tuple[Sample, SampleScores]] = []
+    shown: list[Sample] = []
     for sample in samples:
-        if sample.is_first_take and sample.scores is not None and left[sample.kind] > 0:
+        if sample.is_first_take and left[sample.kind] > 0:
             left[sample.kind] -= 1
-            shown.append((sample, sample.scores))
-    captions = [
-        [f"{'right' if scores.right else 'wrong'} [{sample.kind}]  {sample.caption}"] for sample, scores in shown
-    ]
-    clips = [sample.frames() for sample, _ in shown]
+            shown.append(sample)
+    verdicts = ["right" if sample.scores is not None and sample.scores.right else "wrong" for sample in shown]
+    captions = [[f"{word} [{each.kind}]  {each.caption}"] for word, each in zip(verdicts, shown, strict=True)]
+    clips = [sample.frames() for sample in shown]
     return contact_sheet([enlarge(clip, max(1, CELL // clip.shape[1])) for clip in clips], captions=captions)
 
 
