@@ -228,7 +228,6 @@ def snapshot_model(params: Params, texts: CaptionTable, saved: dict[str, Any], d
         params=sections,
         steps=saved["step"],
         seed=params.train.seed,
-        git_revision=None,
         clips_seen=saved["step"] * params.train.batch_size,
     )
     network = build_network(card)
