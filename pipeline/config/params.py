@@ -337,6 +337,7 @@ class EvaluateParams(Section):
     curve_prompts: Positive
     guidance_scales: listed(NonNegativeFloat)  # type: ignore[valid-type]
     steps: listed(Positive)  # type: ignore[valid-type]
+    unsaid_clips: Count
     showcase_prompts: Positive
     showcase_seeds: Positive
     seed: Seed
