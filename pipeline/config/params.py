@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.config.earlier import what_became_of
 
@@ -71,6 +71,7 @@ class TranscodeParams(Section):
     duration_s: PositiveFloat
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
+    background: str
     split: Literal["official", "1k-A"]
     group: str | None
     hold_out: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
@@ -80,6 +81,13 @@ class TranscodeParams(Section):
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat
     max_rejected_share: Share
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        if not re.fullmatch("white|gray|black|#[0-9a-f]{6}", value):
+            raise ValueError("allowed: white, gray, black, or '#rrggbb' in quotes and lower case")
+        return value
 
     @model_validator(mode="after")
     def _group_is_a_column_or_a_regex(self) -> TranscodeParams:
@@ -337,6 +345,7 @@ class EvaluateParams(Section):
     curve_prompts: Positive
     guidance_scales: listed(NonNegativeFloat)  # type: ignore[valid-type]
     steps: listed(Positive)  # type: ignore[valid-type]
+    unsaid_clips: Count
     showcase_prompts: Positive
     showcase_seeds: Positive
     seed: Seed
