@@ -179,4 +179,6 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         main(["export", str(tmp_path / "plain"), "--set", str(folder)])
     with pytest.raises(SystemExit, match=r"no clip of split 'val' in it; its splits are train \(5\), validate \(2\)"):
         main(["export", str(tmp_path / "none"), "--set", str(folder), "--split", "val"])
+    with pytest.raises(SystemExit, match=r"error: .*no such shard or set"):
+        main(["export", str(tmp_path / "none"), "--set", str(tmp_path / "gone")])
     assert not (tmp_path / "none").exists()
