@@ -30,10 +30,11 @@ from pipeline.runtime.files import write_json
 from pipeline.sources.archive import open_videos
 from pipeline.transcode.assemble import CLIPS_PER_BATCH, DECODER
 from pipeline.transcode.child import ClipJob
-from pipeline.transcode.decode import FrameSpec, decode_clip
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import FrameSpec
 from pipeline.transcode.workers import Limits, stop_idle, transcode_batch
 
-SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop")
+SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop", background=(255, 255, 255))
 FPS = 8  # of moviepy's GIF: 16 frames in 2 s
 LIMITS = Limits(time_s=120.0, memory_gb=4.0)
 CLIPS = {

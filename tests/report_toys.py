@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.gif import Clip
-from pipeline.data.shards import Row, count_clips, to_row, write_set, write_shard
+from pipeline.data.gif import Clip, encode_gif
+from pipeline.data.samples import Role, Sample, SampleScores, write_samples
+from pipeline.data.shards import count_clips, to_row, write_set, write_shard
 
 COLOURS = {"red": (214, 40, 40), "green": (40, 150, 70), "blue": (40, 80, 210), "yellow": (240, 200, 40)}
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -34,30 +35,34 @@ def write_shapes(folder: Path, clips: int = 12) -> None:
     write_set(folder, {"set": "shapes", "counts": count_clips(folder), "resolution": 64, "frames": 16, "fps": 10.0})
 
 
-def sample_rows(model: str, prompts: int = 3, takes: int = 2) -> list[Row]:
-    rows = []
+def toy_samples(model: str, prompts: int = 3, takes: int = 2) -> list[Sample]:
+    """The real clip, `takes` samples and a failure of each of `prompts` prompts of three kinds."""
+    samples = []
     for kind in ("seen", "held_out", "reworded"):
         for index in range(prompts):
             colour, motion = list(COLOURS)[index % 4], list(STEPS)[(index + 1) % 4]
-            shown = [("real", 0)] + [("model", take) for take in range(takes)] + [("failure", 0)] * (index == 0)
-            for role, take in shown:
+            caption = f"a {colour} square moving {motion}" if kind != "reworded" else f"{motion} goes a <{colour}> box"
+            shown: list[tuple[Role, int]] = [("real", 0), *(("model", take) for take in range(takes))]
+            for role, take in [*shown, ("failure", 0)] if index == 0 else shown:
                 right = role != "failure" and (index + take) % 3 != 2
                 drawn = moving_square(colour, motion if right or role == "real" else "left")
-                facts = {
-                    "kind": kind,
-                    "index": index,
-                    "role": role,
-                    "seed": 1000 + index + take * 100_000,
-                    "right": None if role == "real" else right,
-                    "wrong": [] if right or role == "real" else ["motion"],
-                    "reading": {"colour": colour, "shape": "square", "motion": motion if right else "left"},
-                }
-                caption = (
-                    f"a {colour} square moving {motion}" if kind != "reworded" else f"{motion} goes a <{colour}> box"
+                reading = {"colour": colour, "shape": "square", "motion": motion if right else "left"}
+                samples.append(
+                    Sample(
+                        kind=kind,
+                        index=index,
+                        role=role,
+                        take=take,
+                        seed=1000 + index + take * 100_000,
+                        caption=caption,
+                        gif=encode_gif(drawn, 10.0),
+                        n_frames=len(drawn),
+                        fps=10.0,
+                        source=model,
+                        scores=None if role == "real" else SampleScores(right, () if right else ("motion",), reading),
+                    )
                 )
-                clip = Clip(f"{kind}/{index:05d}/{role}-{take}", kind, (caption,), drawn, 10.0, model, facts)
-                rows.append(to_row(clip))
-    return rows
+    return samples
 
 
 def evaluation_metrics(joint: float) -> dict[str, Any]:
@@ -78,6 +83,11 @@ def evaluation_metrics(joint: float) -> dict[str, Any]:
     metrics |= {"frechet.distance": 3.1415, "frechet.floor": 1.25, "frechet.ratio": 2.5132, "density": 0.91}
     metrics |= {"coverage": 0.88, "coverage_floor": 0.97, "density_floor": 1.01, "seconds_per_clip": 0.0613}
     metrics |= {"kernel.distance": -0.00012, "kernel.floor": 0.00002, "evaluations_per_clip": 20.0}
+    metrics |= {"unsaid.clips": 16, "unsaid.clean": 0.75, "unsaid.clean_low": 0.6, "unsaid.clean_high": 0.9}
+    metrics |= {"unsaid.blank_share": 0.0, "unsaid.part_blank_share": 0.0, "unsaid.colour.clips": 16}
+    metrics |= {"unsaid.colour.clear": 1.0, "unsaid.colour.least_ratio": 0.52, "unsaid.colour.most_ratio": 1.6}
+    metrics |= {"unsaid.colour.agreement": 0.31, "unsaid.colour.agreement_real": 0.25}
+    metrics |= {"blank_share": 0.002, "part_blank_share": 0.004, "blank.clips": 2200, "blank.seeds": 1000}
     metrics |= {"nearest_train.distance": 4.2, "nearest_train.floor": 4.0, "nearest_train.ratio": 1.05}
     return metrics
 
@@ -99,7 +109,7 @@ def write_run(root: Path, params: Path) -> None:
     write_shapes(root / "data/shards/shapes")
     for model, joint in (("unet", 0.97), ("gan", 0.71)):
         write_json(root / f"metrics/evaluate/{model}.json", evaluation_metrics(joint))
-        write_shard(root / f"evaluations/{model}/samples.parquet", sample_rows(model))
+        write_samples(root / f"evaluations/{model}/samples.parquet", toy_samples(model))
         table = [
             {
                 "kind": "seen",
@@ -120,6 +130,12 @@ def write_run(root: Path, params: Path) -> None:
             )
         ]
         write_csv(root / f"plots/evaluate/{model}/accuracy.csv", table)
+        spread = [("red", 5, 0.31, 0.25), ("blue", 4, 0.25, 0.25), ("green", 7, 0.44, 0.5)]
+        columns = ("attribute", "value", "clips", "share", "real_share")
+        write_csv(
+            root / f"plots/evaluate/{model}/unsaid.csv",
+            [dict(zip(columns, ("colour", *row), strict=True)) | {"ratio": row[2] / row[3]} for row in spread],
+        )
     curve = [
         {"value": v, "joint": j, "distance": 4 - j, "seconds_per_clip": v / 100}
         for v, j in ((4, 0.6), (10, 0.9), (20, 0.92))

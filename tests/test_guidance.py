@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.config.params import DiffusionParams, SamplingParams, load_params
 from pipeline.diffusion.process import Diffusion
-from pipeline.sampling.guidance import GuidedDenoiser, guided_denoiser, join_texts, rescale_guidance, threshold
+from pipeline.sampling.guidance import GuidedDenoiser, guided_denoiser, join_texts, threshold
 from pipeline.sampling.samplers import sample_video
 from pipeline.text.captions import TextBatch
 
@@ -52,7 +52,7 @@ def denoiser(
     diffusion: DiffusionParams = PARAMS.diffusion,
     **values: object,
 ) -> GuidedDenoiser:
-    plain = {"guidance_rescale": 0.0, "guidance_interval": (0.0, 1.0), "guidance_scale": 1.0}
+    plain = {"guidance_interval": (0.0, 1.0), "guidance_scale": 1.0}
     sampling = SamplingParams.model_validate({**PARAMS.sampling.model_dump(), **plain, **values})
     return guided_denoiser(network, Diffusion(diffusion), text, sampling, negative)
 
@@ -127,16 +127,6 @@ def test_guidance_is_the_same_said_as_noise_or_as_velocity(objective: str) -> No
     made = denoiser(FakeNetwork(), TEXT, diffusion=params, guidance_scale=1.5)(small, t)
     said = 0.1 * small + told(NULL + 1.5 * (TEXT.pooled.double() - NULL))
     torch.testing.assert_close(made, diffusion.to_x0(said, small, t), rtol=1e-6, atol=1e-7)
-
-
-def test_rescaling_gives_back_the_conditional_spread() -> None:
-    cond, guided = X, 3.0 * X.roll(1, 0) + 0.5
-    full = rescale_guidance(guided, cond, 1.0)
-    torch.testing.assert_close(full.flatten(1).std(1), cond.flatten(1).std(1))
-    torch.testing.assert_close(rescale_guidance(guided, cond, 0.7), 0.7 * full + 0.3 * guided)
-    assert torch.equal(rescale_guidance(guided, cond, 0.0), guided)
-    made = predict(TEXT, guidance_scale=2.0, guidance_rescale=1.0)
-    assert not torch.allclose(made, predict(TEXT, guidance_scale=2.0))
 
 
 def test_static_threshold_clips() -> None:

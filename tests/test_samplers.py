@@ -98,14 +98,14 @@ def test_order_of_convergence(
 @pytest.mark.parametrize("sample", [sample_dpmpp_2m, sample_ddim], ids=["dpmpp_2m", "ddim"])
 def test_steps_are_those_of_diffusers(sample: Callable[..., Tensor]) -> None:
     """On uneven times: a multistep sampler has to know how long its last step was."""
-    denoise, x = gaussian("linear"), draw_noise(seeded_generators([0]), (64,)).double()
+    denoise, x = gaussian("cosine"), draw_noise(seeded_generators([0]), (64,)).double()
     indices = [999, 940, 700, 650, 300, 120]
     if sample is sample_ddim:
         indices = list(range(900, -1, -100))
-        theirs = DDIMScheduler(beta_schedule="linear", clip_sample=False, prediction_type="sample")
+        theirs = DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="sample")
         theirs.set_timesteps(10)
     else:
-        theirs = DPMSolverMultistepScheduler(beta_schedule="linear", prediction_type="sample")
+        theirs = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample")
         theirs.set_timesteps(timesteps=indices)
     times = (torch.tensor([*indices, -1], dtype=torch.float64) + 1) / 1000
     expected = x
@@ -215,7 +215,7 @@ def test_evaluations_a_sampler_takes(name: str, evaluations: int) -> None:
 
 
 @pytest.mark.parametrize("objective", ["x0", "eps", "v"])
-@pytest.mark.parametrize("schedule", ["flow", "cosine", "linear", "sigmoid"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_video_stays_finite_and_in_range_whatever_the_dialect(name: str, schedule: str, objective: str) -> None:
     """At t = 1 flow has no signal left, at t = 0 no noise: a network that answers 0 still gives a video."""

@@ -126,31 +126,27 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
 
 def open_diffusion_trainer(
     shards: Path,  # the set's folder
-    embeddings: Path,  # its captions' vectors, which a network without captions leaves unread
+    embeddings: Path,  # its captions' vectors
     unet: UnetParams,
     diffusion: DiffusionParams,
     params: TrainParams,
     dist: DistContext,
 ) -> DiffusionTrainer:
     """A network as `params.seed` starts it, with its feed and its validation clips."""
-    table = CaptionTable.read(embeddings) if uses_text(unet) else None
+    table = CaptionTable.read(embeddings)
     return DiffusionTrainer(
         start_network(unet, params, table),
-        open_feed(shards, params, known=None if table is None else table.index, flip=params.flip),
+        open_feed(shards, params, known=table.index, flip=params.flip),
         table,
         diffusion=diffusion,
         params=params,
-        shares=DropShares(diffusion.p_uncond, unet.text_dropout, params.prob_focus_present),
+        shares=DropShares(diffusion.p_uncond, params.text_dropout, params.prob_focus_present),
         dist=dist,
         validation=open_validation(shards, params, table),
     )
 
 
-def uses_text(unet: UnetParams) -> bool:
-    return unet.text_pooled or unet.text_queries > 0 or any(unet.cross_attention)
-
-
-def start_network(unet: UnetParams, params: TrainParams, table: CaptionTable | None) -> UNet3D:
+def start_network(unet: UnetParams, params: TrainParams, table: CaptionTable) -> UNet3D:
     """The network as `params.seed` starts it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
@@ -159,7 +155,7 @@ def start_network(unet: UnetParams, params: TrainParams, table: CaptionTable | N
             frames=params.frames,
             resolution=params.resolution,
             channels=params.channels,
-            text_width=None if table is None else table.info.width,
+            text_width=table.info.width,
         )
 
 

@@ -38,7 +38,6 @@ class GuidedDenoiser:
     text: TextBatch | None
     negative: TextBatch | None
     guidance_scale: float
-    guidance_rescale: float
     guidance_interval: tuple[float, float]
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -56,7 +55,7 @@ class GuidedDenoiser:
             x0_pred = self._predict(x_t, t, self.negative)
         else:
             cond, uncond = self._predict_both(x_t, t, self.text)  # (B, C, F, H, W) each
-            x0_pred = rescale_guidance(uncond + scale * (cond - uncond), cond, self.guidance_rescale)
+            x0_pred = uncond + scale * (cond - uncond)
         params = self.diffusion.params
         return threshold(x0_pred, params.threshold_percentile if params.dynamic_thresholding else None)
 
@@ -100,17 +99,8 @@ def guided_denoiser(
         text=text,
         negative=negative,
         guidance_scale=sampling.guidance_scale,
-        guidance_rescale=sampling.guidance_rescale,
         guidance_interval=sampling.guidance_interval,
     )
-
-
-def rescale_guidance(guided: Tensor, cond: Tensor, share: float) -> Tensor:
-    """Give a guided x0_pred the conditional one's spread, by `share` (Lin et al. 2023, equations 14 to 16)."""
-    if share == 0.0:
-        return guided
-    spread = [broadcast_over(x.flatten(1).std(1), x) for x in (cond, guided)]  # (B, 1, 1, 1, 1) each
-    return guided * (share * spread[0] / spread[1] + (1.0 - share))
 
 
 def threshold(x0_pred: Tensor, percentile: float | None) -> Tensor:

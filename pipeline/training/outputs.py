@@ -48,7 +48,6 @@ def write_outputs(
         params={name: section.model_dump(mode="json") for name, section in sections.items()},
         steps=run.step,
         seed=params.seed,
-        git_revision=None,  # equal runs at two commits are equal bytes; dvc.lock knows the code
         clips_seen=clips_seen,
         vocabulary=vocabulary_of(index.distinct_captions()),
         metrics=learnt,

@@ -26,13 +26,13 @@ from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
 from pipeline.sources.splits import HoldOut
 from pipeline.transcode.child import ClipAnswer, ClipJob
-from pipeline.transcode.decode import FrameSpec
+from pipeline.transcode.decoding.spec import FrameSpec, rgb_of
 from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
 from pipeline.transcode.workers import Limits, transcode_batch
 
 log = logging.getLogger("t2v")
 
-DECODER = "pipeline.transcode.decode:decode_clip"
+DECODER = "pipeline.transcode.decoding.decode:decode_clip"
 CLIPS_PER_BATCH = 8
 SHARDS_IN_FLIGHT = 2
 
@@ -140,7 +140,8 @@ class Transcoding:
 
     def _submit(self, index: int, executor: Executor) -> list[Future[list[ClipAnswer]]]:
         params = self.params
-        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit)
+        background = rgb_of(params.background)
+        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit, background)
         limits = Limits(params.time_limit_s, params.memory_limit_gb)
         path = str(self.archive.path.resolve())
         jobs = [ClipJob(path, entry, spec, params.fps, self.decoder) for entry in self.shards[index]]
