@@ -31,15 +31,11 @@ def main(
     params = load_params(params_path)
     clips, vectors = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
-    inputs = [clips, vectors]
-    with (
-        open_dist() as dist,
-        open_checkpoints("train", params.dataset, *sections.values(), inputs=inputs, dist=dist) as checkpoints,
-    ):
+    parts = [params.dataset, *sections.values()]
+    with open_dist() as dist, open_checkpoints("train", parts, [clips, vectors], dist) as checkpoints:
         trainer = open_diffusion_trainer(clips, vectors, params.unet, params.diffusion, params.train, dist)
         draw = draw_by(params.sampling, params.diffusion, params.train, trainer.table, dist.device)
-        known = None if trainer.table is None else trainer.table.index
-        preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=known)
+        preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=trainer.table.index)
         run = train(trainer, dist, checkpoints, preview)
         if dist.is_main_process:
             write_outputs(run, params.dataset, sections, model=model, plots=plots, metrics=metrics)

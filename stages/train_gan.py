@@ -28,10 +28,8 @@ def main(
 ) -> None:
     params = load_params(params_path)
     clips, sections = shards / params.dataset, {"train_gan": params.train_gan}
-    with (
-        open_dist() as dist,
-        open_checkpoints("train_gan", params.dataset, *sections.values(), inputs=[clips], dist=dist) as checkpoints,
-    ):
+    parts = [params.dataset, *sections.values()]
+    with open_dist() as dist, open_checkpoints("train_gan", parts, [clips], dist) as checkpoints:
         trainer = open_gan_trainer(clips, params.train_gan, dist.device)
         preview = open_preview(clips, params.train_gan, draw_samples, checkpoints.folder.parent)
         run = train(trainer, dist, checkpoints, preview)

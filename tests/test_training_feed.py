@@ -186,7 +186,6 @@ def test_prepared_batches_hold_the_captions_vectors(toy_set: Path) -> None:
     assert batches[0].x0.min() >= -1.0
     assert batches[0].x0.max() <= 1.0
     assert set(batches[0].drops) == {"drop_text", "drop_pooled"}
-    assert batches[1].position == 2
 
 
 def test_text_statistics_standardise_the_train_captions(toy_set: Path) -> None:

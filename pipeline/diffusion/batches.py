@@ -21,9 +21,8 @@ class MicroBatch:
     x0: Tensor
     eps: Tensor
     t: Tensor
-    text: TextBatch | None
+    text: TextBatch
     drops: dict[str, Tensor]  # bool (b,): the network's drop_text, drop_pooled, focus_present, where asked for
-    position: int  # of its first clip in the global batch
 
 
 @dataclass(frozen=True)
@@ -33,37 +32,34 @@ class HostBatch:
     frames: Tensor  # float32 (b, C, F, H, W), or uint8 (b, F, H, W, C)
     eps: Tensor | None  # drawn on the GPU where None
     seeds: np.ndarray  # int64 (b,), of the noise
-    text: TextBatch | None
+    text: TextBatch
     draws: Draws
-    position: int
 
     def to(self, device: torch.device) -> MicroBatch:
-        frames, text = self.frames.to(device, non_blocking=True), self.text
+        frames = self.frames.to(device, non_blocking=True)
         x0 = to_model(frames).contiguous() if self.eps is None else frames
         eps = noise_on_device(self.seeds, tuple(x0.shape[1:]), device) if self.eps is None else self.eps
         drops = {
-            "drop_text": None if text is None else self.draws.drop_text,
-            "drop_pooled": None if text is None else self.draws.drop_pooled,
+            "drop_text": self.draws.drop_text,
+            "drop_pooled": self.draws.drop_pooled,
             "focus_present": self.draws.focus_present,
         }
         return MicroBatch(
             x0=x0,
             eps=eps,
             t=self.draws.t.to(device),
-            text=None if text is None else text.to(device),
+            text=self.text.to(device),
             drops={name: drop.to(device) for name, drop in drops.items() if drop is not None},
-            position=self.position,
         )
 
 
 def make_host_batch(
     clips: ClipBatch,
-    text: TextBatch | None,
+    text: TextBatch,
     draws: Draws,
-    position: int,
     device: torch.device,  # where it will go
 ) -> HostBatch:
     if device.type != "cpu":
-        return HostBatch(clips.frames.pin_memory(), None, clips.seeds, text, draws, position)
+        return HostBatch(clips.frames.pin_memory(), None, clips.seeds, text, draws)
     x0 = to_model(clips.frames).contiguous()
-    return HostBatch(x0, noise_of_seeds(clips.seeds, tuple(x0.shape[1:])), clips.seeds, text, draws, position)
+    return HostBatch(x0, noise_of_seeds(clips.seeds, tuple(x0.shape[1:])), clips.seeds, text, draws)

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config.params import DiffusionParams, TrainParams, UnetParams
 from pipeline.diffusion.batches import HostBatch, make_host_batch
-from pipeline.diffusion.noise import DropShares, draw_step
+from pipeline.diffusion.noise import Draws, DropShares, draw_step
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.unet.unet3d import UNet3D, build_unet
 from pipeline.diffusion.validation import Validation, open_validation
-from pipeline.model_io.seeds import MODEL_STREAM, derive_seed
 from pipeline.text.captions import CaptionTable
 from pipeline.training.distributed import DistContext
 from pipeline.training.ema import Ema
@@ -42,9 +41,9 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
 
     def __init__(
         self,
-        network: nn.Module,  # on the CPU, freshly built
+        network: UNet3D,  # on the CPU, freshly built
         feed: ClipFeed,
-        table: CaptionTable | None,  # None: a network without captions
+        table: CaptionTable,
         *,
         diffusion: DiffusionParams,
         params: TrainParams,
@@ -52,7 +51,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         dist: DistContext,
         validation: Validation | None = None,
     ) -> None:
-        workers = num_workers(network, dist, params)
+        workers = num_workers(dist, params)
         tune_backends(dist.device)
         self.network = network.to(dist.device).train()
         self.feed, self.table, self.shares, self.validation = feed, table, shares, validation
@@ -62,7 +61,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         self.optimizers = Optimizers(network, params, self.dtype, edge_layers=EDGE_LAYERS)
         self.ema = Ema(network, decay=params.ema_decay, start=params.ema_start, every=params.ema_every)
         self.parallel = ThreadDataParallel(dist.wrap(network), workers, compiled=params.compile)
-        self.text = None if table is None else table.info
+        self.text = table.info
         self.val_every = None if validation is None else params.val_every
         self.memory_advice = (
             f"raise train.accumulate={params.accumulate} (a micro-batch is now "
@@ -73,26 +72,24 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
 
     def start(self) -> None:
         """Take the statistics of the train captions' vectors into the network."""
-        if self.table is not None and isinstance(self.network, UNet3D):
-            captions = self.feed.clips.index.distinct_captions()
-            self.network.set_text_statistics(*text_statistics(self.table, captions))
+        captions = self.feed.clips.index.distinct_captions()
+        self.network.set_text_statistics(*text_statistics(self.table, captions))
 
     def prepare(self, step: int) -> list[HostBatch]:
         """The step's micro-batches of this process, one after the other for each worker."""
-        batch_size, batches = self.params.batch_size, []
-        draws = draw_step(self.diffusion, self.shares, seed=self.feed.seed, step=step, batch_size=batch_size)
-        for positions in self.positions:
-            clips = self.feed.batch(step, positions.start, positions.stop)
-            text = None if self.table is None else self.table.batch(clips.captions)
-            batches.append(make_host_batch(clips, text, draws.at(positions), positions.start, self.device))
-        return batches
+        seed, batch_size = self.params.seed, self.params.batch_size
+        draws = draw_step(self.diffusion, self.shares, seed=seed, step=step, batch_size=batch_size)
+        return [self._prepare(step, positions, draws.at(positions)) for positions in self.positions]
+
+    def _prepare(self, step: int, positions: slice, draws: Draws) -> HostBatch:
+        clips = self.feed.batch(step, positions.start, positions.stop)
+        return make_host_batch(clips, self.table.batch(clips.captions), draws, self.device)
 
     def step(self, step: int, micro_batches: Sequence[HostBatch]) -> Values:
         """Noise the clips, have them denoised, and follow the gradient of the error."""
 
         def loss_of(model: Callable[..., Tensor], prepared: HostBatch) -> Tensor:
             batch = prepared.to(self.device)
-            torch.manual_seed(derive_seed(self.params.seed, step, MODEL_STREAM, batch.position))  # of dropout
             x_t = self.diffusion.add_noise(batch.x0, batch.eps, batch.t)  # (b, C, F, H, W)
             with autocast(self.device, self.dtype):
                 model_output = model(x_t, batch.t, batch.text, **batch.drops)  # (b, C, F, H, W)

@@ -11,7 +11,6 @@ import numpy as np
 EPOCH_STREAM = 0  # the order of the clips
 STEP_STREAM = 1  # captions, mirroring and a seed for each position of a batch
 DRAW_STREAM = 2  # times, dropped captions, codes
-MODEL_STREAM = 3  # the network's own dropout
 NOISE_STREAM = 4  # of validation
 
 

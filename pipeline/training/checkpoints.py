@@ -75,8 +75,13 @@ class Checkpoints:
 
 
 @contextmanager
-def open_checkpoints(stage: str, *parts: Any, inputs: Sequence[Path], dist: DistContext) -> Iterator[Checkpoints]:
-    """The checkpoints of a stage by its params sections (`parts`), inputs and code, held to the block's end.
+def open_checkpoints(
+    stage: str,
+    parts: Sequence[Any],  # of the params
+    inputs: Sequence[Path],
+    dist: DistContext,
+) -> Iterator[Checkpoints]:
+    """The checkpoints of a stage by its params, inputs and code, held to the block's end.
 
     Raises ValueError where another run of exactly these is alive.
     """

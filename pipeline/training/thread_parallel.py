@@ -27,13 +27,9 @@ T = TypeVar("T")
 Loss = Callable[[Callable[..., Tensor], T], Tensor]  # of a model and a micro-batch: its mean loss
 
 
-def num_workers(network: nn.Module, dist: DistContext, params: TrainParams) -> int:
-    """How many workers: those that a micro-batch divides by; one where the device, or what is random, allows no more.
-
-    A dropout layer draws from the process's one generator, in the order in which threads come to it.
-    """
-    random = any(isinstance(layer, nn.Dropout) and layer.p > 0.0 for layer in network.modules())
-    if dist.device.type != "cpu" or dist.world_size > 1 or params.compile or random:
+def num_workers(dist: DistContext, params: TrainParams) -> int:
+    """The largest number, up to that of the threads, that a micro-batch divides by; one where only one can work."""
+    if dist.device.type != "cpu" or dist.world_size > 1 or params.compile:
         return 1
     micro_batch = params.batch_size // params.accumulate
     return max(size for size in range(1, min(torch.get_num_threads(), MAX_WORKERS) + 1) if micro_batch % size == 0)
