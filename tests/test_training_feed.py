@@ -21,6 +21,7 @@ from pipeline.model_io.clip_dataset import (
     index_split,
     open_clips,
 )
+from pipeline.model_io.tensors import to_model
 from pipeline.training.feed import ClipFeed, prefetch
 from tests.training_toys import FRAMES, SIDE, SPLITS, open_toy_trainer, toy_clip, toy_params, toy_table, write_toy_set
 
@@ -177,15 +178,16 @@ def test_noise_is_unit_normal_white_and_by_seed() -> None:
         assert abs((noise * other).mean()) < 5 / n**0.5
 
 
-def test_prepared_batches_hold_the_captions_vectors(toy_set: Path) -> None:
+def test_prepared_batches_hold_clips_noise_and_the_captions_vectors(toy_set: Path) -> None:
     trainer = open_toy_trainer(toy_set, toy_params(accumulate=2, prob_focus_present=0.0))
     batches = [prepared.to(torch.device("cpu")) for prepared in trainer.prepare(2)]
-    captions = trainer.feed.batch(2).captions
-    assert torch.equal(torch.cat([b.text.pooled for b in batches]), toy_table(toy_set).batch(captions).pooled)  # type: ignore[union-attr]
-    assert batches[0].x0.shape == batches[0].eps.shape == (2, 3, 4, SIDE, SIDE)
-    assert batches[0].x0.min() >= -1.0
-    assert batches[0].x0.max() <= 1.0
-    assert set(batches[0].drops) == {"drop_text", "drop_pooled"}
+    clips = trainer.feed.batch(2)
+    pooled = torch.cat([batch.text.pooled for batch in batches])
+    assert torch.equal(pooled, toy_table(toy_set).batch(clips.captions).pooled)
+    x0, eps = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("x0", "eps"))
+    assert torch.equal(x0, to_model(clips.frames))
+    assert torch.equal(eps, noise_of_seeds(clips.seeds, tuple(x0.shape[1:])))
+    assert all(set(batch.drops) == {"drop_text", "drop_pooled"} for batch in batches)
 
 
 def test_text_statistics_standardise_the_train_captions(toy_set: Path) -> None:
