@@ -37,7 +37,13 @@ def test_clips_that_stand_in_two_splits_are_named_once(tmp_path: Path) -> None:
     blank = np.full((8, SIDE, SIDE, 3), 200, np.uint8)
     clips = {
         "train": {"a": scene(1), "b": scene(2), "c": scene(3), "white": blank},
-        "validate": {"b again": scene(2), "c grainy": noisy(scene(3)), "d": scene(4), "grey": blank // 2},
+        "validate": {
+            "a two pixels on": np.roll(scene(1), 2, axis=2),
+            "b again": scene(2),
+            "c grainy": noisy(scene(3)),
+            "d": scene(4),
+            "grey": blank // 2,
+        },
         "test": {"d again": scene(4), "a grainy": noisy(scene(1)), "e": scene(5), "e again": scene(5)},
     }
     rows = [
