@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import statistics
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+
+from pipeline.training.history import History, Row
+
+DIVERGED = 10.0  # times the loss of the first steps
+WINDOW = 100  # last steps whose loss is compared with theirs
+UNTRAINED = 5  # how many first steps
 
 
 class StopRequest:
@@ -50,3 +58,28 @@ def explain_out_of_memory(step: int, advice: str) -> Iterator[None]:
 def how_to_go_on(step: int, steps: int, folder: Path) -> str:
     """What a run that stopped early, its state saved in `folder`, tells its user."""
     return f"stopped after step {step} of {steps}, saved in {folder}; run the same command again to go on"
+
+
+def find_divergence(history: History, rows: Sequence[Row], *, ended: bool) -> str | None:
+    """The sign, in words, that training has diverged, or None; `rows` are the newest, `ended` after the last step.
+
+    Either one of their values is not finite, or the loss (the first column) of the last WINDOW steps is, by its median,
+    more than DIVERGED times that of the first UNTRAINED steps. A run shorter than WINDOW is judged at its end only, by
+    its second half. A median, so that a spike from which the run recovers is no divergence.
+    """
+    for step, *values in rows:
+        if not all(math.isfinite(value) for value in values):
+            named = ", ".join(f"{name} {value:.4g}" for name, value in zip(history.columns[1:], values, strict=True))
+            return f"{named} at step {step}"
+    steps = len(history.steps)
+    is_long = steps >= UNTRAINED + WINDOW
+    if not (is_long or ended):
+        return None
+    window = WINDOW if is_long else -(-steps // 2)
+    first, last = (
+        statistics.median(row[1] for row in part) for part in (history.steps[:UNTRAINED], history.steps[-window:])
+    )
+    if last <= DIVERGED * first:
+        return None
+    name = history.columns[1]
+    return f"{name} {last:.4g} at step {steps}, more than {DIVERGED:g} times the {first:.4g} of the first steps"

@@ -26,13 +26,13 @@ from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
 from pipeline.sources.splits import HoldOut
 from pipeline.transcode.child import ClipAnswer, ClipJob
+from pipeline.transcode.decoding.spec import FrameSpec, rgb_of
 from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
-from pipeline.transcode.spec import FrameSpec, rgb_of
 from pipeline.transcode.workers import Limits, transcode_batch
 
 log = logging.getLogger("t2v")
 
-DECODER = "pipeline.transcode.decode:decode_clip"
+DECODER = "pipeline.transcode.decoding.decode:decode_clip"
 CLIPS_PER_BATCH = 8
 SHARDS_IN_FLIGHT = 2
 

@@ -24,7 +24,7 @@ import numpy as np
 from pipeline.data.gif import encode_gif
 from pipeline.runtime.start import die_with_parent
 from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
-from pipeline.transcode.spec import ClipError, FrameSpec
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
 LENGTH = struct.Struct(">Q")  # before each answer
 IN_MEMORY_BYTES = 256 * 2**20  # a larger clip is copied to a temporary file
