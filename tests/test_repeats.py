@@ -64,10 +64,9 @@ def test_clips_that_stand_in_two_splits_are_named_once(tmp_path: Path) -> None:
     counts = {"train": 4, "validate": 5, "test": 4, "held_out": 0}
     assert count_repeats(repeats, counts) == {"validate": {"exact": 1, "near": 1}, "test": {"exact": 1, "near": 1}}
     write_repeats(tmp_path / "repeats.csv", repeats)
-    assert (tmp_path / "repeats.csv").read_text().splitlines()[:2] == [
-        "key,split,kind,other_key,other_split,likeness",
-        "b again,validate,exact,b,train,1",
-    ]
+    lines = (tmp_path / "repeats.csv").read_text().splitlines()
+    assert lines[0] == "key,split,kind,other_key,other_split,likeness"
+    assert "b again,validate,exact,b,train,1" in lines
 
 
 def test_a_set_of_one_split_repeats_nothing(tmp_path: Path) -> None:
