@@ -20,7 +20,8 @@ GIF_SCALE = 3
 def write_plots(folder: Path, result: Evaluation) -> None:
     """accuracy.csv, unsaid.csv, guidance.csv, steps.csv, loss_by_noise.csv where measured, and samples/*.gif."""
     for name, rows in result.tables.items():
-        write_csv(folder / f"{name}.csv", pd.DataFrame(rows))
+        if rows:
+            write_csv(folder / f"{name}.csv", pd.DataFrame(rows))
     write_gifs(folder / "samples", result.samples)
 
 
