@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from pipeline.sources.archive import VideoEntry, open_videos
 from pipeline.sources.captions import read_captions
-from pipeline.sources.splits import split_by_hash
+from pipeline.sources.splits import HoldOut, split_by_hash
 from tests.source_toys import make_zip, msrvtt_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -363,6 +364,27 @@ def test_kin_stand_on_one_side(tmp_path: Path) -> None:
         read.splits(clips, group="hue")
     with pytest.raises(ValueError, match="this regex finds nothing"):
         read.splits(clips, group="(x+)$")
+
+
+def test_combinations_are_held_out_and_every_value_stays(tmp_path: Path) -> None:
+    names = [f"s{subject}-t{tone}" for subject in range(20) for tone in range(5)]
+    rows = "".join(f"{name},a person,{name.split('-')[0]},{name.split('-')[1]}\n" for name in [*names, "s99-t0"])
+    (tmp_path / "c.csv").write_text(f"video_id,caption,subject,tone\n{rows}")
+    read = read_captions(tmp_path / "c.csv")
+    clips = clips_of(tmp_path, [f"{name}.mp4" for name in [*names, "s99-t0"]])
+    splits = read.splits(clips, group="subject", hold_out=HoldOut(("subject", "tone"), 0.1, 0))
+    assert splits.rule == "by hash, kin by subject, 10 combinations of subject and tone held out"
+    held = {tuple(key.split("-")) for key, split in splits.of.items() if split == "held_out"}
+    assert held == set(splits.held_out)
+    assert len(held) == 10
+    left = [key.split("-") for key, split in splits.of.items() if split != "held_out"]
+    assert {subject for subject, _ in left} == {f"s{n}" for n in range(20)} | {"s99"}
+    assert max(Counter(tone for _, tone in held).values()) == 2  # a tenth of a tone's 20
+    assert max(Counter(subject for subject, _ in held).values()) == 1
+    other = read.splits(clips, hold_out=HoldOut(("subject", "tone"), 0.1, 1))
+    assert set(other.held_out) != held
+    with pytest.raises(ValueError, match=r"hold_out=\['hue'\]: 0 combinations.*captions: subject, tone"):
+        read.splits(clips, hold_out=HoldOut(("hue",), 0.1, 0))
 
 
 def test_kin_that_the_captions_part_are_one_line(tmp_path: Path) -> None:

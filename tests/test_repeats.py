@@ -60,7 +60,7 @@ def test_clips_that_stand_in_two_splits_are_named_once(tmp_path: Path) -> None:
     write_repeats(tmp_path / "repeats.csv", repeats)
     assert (tmp_path / "repeats.csv").read_text().splitlines()[:2] == [
         "key,split,kind,other_key,other_split,likeness",
-        "b again,validate,exact,b,train,1.0",
+        "b again,validate,exact,b,train,1",
     ]
 
 

@@ -73,10 +73,24 @@ class TranscodeParams(Section):
     fit: Literal["crop", "pad", "stretch"]
     split: Literal["official", "1k-A"]
     group: str | None
+    hold_out: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+    hold_out_share: Annotated[float, Field(gt=0.0, le=0.5)]
+    hold_out_seed: Seed
     clips_per_shard: Annotated[int, Field(ge=1, le=10000)]
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat
     max_rejected_share: Share
+
+    @model_validator(mode="after")
+    def _group_is_a_column_or_a_regex(self) -> TranscodeParams:
+        if self.group is not None and "(" in self.group:
+            try:
+                groups = re.compile(self.group).groups
+            except re.error as error:
+                raise ValueError(f"group={self.group!r} is no regex ({error}); write a column, or a regex") from None
+            if not groups:
+                raise ValueError(f"group={self.group!r} has no (group) that names the kin; put one around it")
+        return self
 
 
 Shape = Literal["circle", "square", "triangle", "star"]

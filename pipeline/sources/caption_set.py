@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import PurePosixPath
@@ -13,9 +13,11 @@ from pipeline.sources.archive import VideoEntry, kind_of
 from pipeline.sources.members import Rejected
 from pipeline.sources.splits import (
     MSRVTT_ID,
+    HoldOut,
     Splits,
     Told,
     group_clips,
+    hold_out_combinations,
     official_split,
     split_clips,
     split_told_by,
@@ -55,33 +57,48 @@ class CaptionSet:
             self.test_1k_a,
         )
 
-    def splits(self, entries: Sequence[VideoEntry], rule: str = "official", group: str | None = None) -> Splits:
-        """The split of each of these clips that has captions, under `rule`, 'official' or '1k-A'; kin by `group`.
+    def splits(
+        self,
+        entries: Sequence[VideoEntry],
+        rule: str = "official",  # or 1k-A
+        *,
+        group: str | None = None,  # a column, or a regex on keys: kin that no split parts
+        hold_out: HoldOut | None = None,
+    ) -> Splits:
+        """The split of each of these clips that has captions.
 
-        Raises ValueError where 1k-A cannot be had, or kin be kept together.
+        Raises ValueError where 1k-A cannot be had, kin not be kept together, or nothing be held out.
         """
         assert rule in ("official", "1k-A"), rule
         keys = [entry.key for entry in entries if entry.key in self.captions]
-        groups = group_clips(keys, self.attributes, group) if group else None
+        held = hold_out_combinations(keys, self.attributes, hold_out) if hold_out else {}
+        away = {key for clips in held.values() for key in clips if self.split.get(key) != "test"}
+        rest = [key for key in keys if key not in away]
+        groups = group_clips(rest, self.attributes, group) if group else None
+        splits = split_clips(rest, self._told(entries, rule), groups)
+        words = [splits.rule, *([f"kin by {group}"] if group else [])]
+        if hold_out:
+            words.append(f"{len(held)} combinations of {' and '.join(hold_out.columns)} held out")
+        of = {key: splits.of.get(key, "held_out") for key in keys}
+        return Splits(of, ", ".join(words), tuple(held))
+
+    def _told(self, entries: Sequence[VideoEntry], rule: str) -> list[Told]:
         if rule == "1k-A":
             self._require_1k_a()
-            told = [Told("1k-A", {key: "test" if key in self.test_1k_a else "train" for key in keys})]
-        else:
-            folders = ((entry.key, split_told_by(str(PurePosixPath(entry.name).parent))) for entry in entries)
-            told = [
-                Told("official", self.split),
-                Told("by MSR-VTT's ids", self._official_splits()),
-                Told("by the names of files", self.split_by_file, is_sure=False),
-                Told("by the names of folders", {key: split for key, split in folders if split}, is_sure=False),
-            ]
-        splits = split_clips(keys, told, groups)
-        return splits if group is None else Splits(splits.of, f"{splits.rule}, kin by {group}")
+            return [Told("1k-A", {key: "test" if key in self.test_1k_a else "train" for key in self.captions})]
+        folders = ((entry.key, split_told_by(str(PurePosixPath(entry.name).parent))) for entry in entries)
+        return [
+            Told("official", self.split),
+            Told("by MSR-VTT's ids", self._official_splits()),
+            Told("by the names of files", self.split_by_file, is_sure=False),
+            Told("by the names of folders", {key: split for key, split in folders if split}, is_sure=False),
+        ]
 
-    def labels(self) -> dict[str, int]:
-        """How many values each attribute has."""
+    def labels(self, keys: Iterable[str]) -> dict[str, int]:
+        """The number of values that each attribute has among these clips."""
         values: dict[str, set[Any]] = defaultdict(set)
-        for attributes in self.attributes.values():
-            for name, value in attributes.items():
+        for key in keys:
+            for name, value in self.attributes.get(key, {}).items():
                 values[name].add(value)
         return {name: len(found) for name, found in sorted(values.items())}
 

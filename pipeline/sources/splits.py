@@ -8,6 +8,7 @@ stand on one side.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -20,9 +21,12 @@ OTHER_NAMES = {
     **{"training": "train", "val": "validate", "valid": "validate", "validation": "validate", "dev": "validate"},
     **{"testing": "test"},
 }
+LEAST_SEEN = 2  # combinations that each value keeps in train
 VALIDATE_SHARE = 0.1  # of clips that come without a validation split
 MSRVTT_ID = re.compile(r"video(0|[1-9][0-9]{0,3})")
 MSRVTT_VALIDATE, MSRVTT_TEST = 6513, 7010  # first ids of its official splits
+
+Combination = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,16 @@ class Splits:
 
     of: dict[str, str]
     rule: str
+    held_out: tuple[Combination, ...] = ()  # combinations of attributes that train never has
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Which combinations of attributes are kept from training."""
+
+    columns: tuple[str, ...]
+    share: float  # of the combinations
+    seed: int
 
 
 def split_named(word: object) -> str | None:
@@ -127,6 +141,43 @@ def _refuse_parted_kin(of: Mapping[str, str], groups: Mapping[str, str]) -> None
         )
 
 
+def hold_out_combinations(
+    keys: Collection[str], attributes: Mapping[str, Mapping[str, Any]], how: HoldOut
+) -> dict[Combination, list[str]]:
+    """The clips of each combination that is held out, in the order of a seeded hash, the same on each machine.
+
+    Each value stays in train in LEAST_SEEN combinations at least, and loses no more than its share of them, so fewer
+    than the share may be found. Raises ValueError where none is.
+    """
+    combinations: dict[Combination, list[str]] = defaultdict(list)
+    for key in keys:
+        own = attributes.get(key, {})
+        if all(column in own for column in how.columns):
+            combinations[tuple(own[column] for column in how.columns)].append(key)
+    totals = Counter(value for combination in combinations for value in enumerate(combination))
+    lost: Counter[tuple[int, Any]] = Counter()
+    held: dict[Combination, list[str]] = {}
+
+    def is_spare(value: tuple[int, Any]) -> bool:
+        return totals[value] - lost[value] > LEAST_SEEN and lost[value] < math.ceil(how.share * totals[value])
+
+    for combination in sorted(combinations, key=lambda one: hashlib.sha256(f"{how.seed} {one}".encode()).digest()):
+        if len(held) < round(how.share * len(combinations)) and all(map(is_spare, enumerate(combination))):
+            held[combination] = combinations[combination]
+            lost.update(enumerate(combination))
+    if not held:
+        raise ValueError(
+            f"transcode.hold_out={list(how.columns)}: {len(combinations)} combinations, of which none can be held out "
+            f"at hold_out_share={how.share:g}, as each value keeps {LEAST_SEEN} in train; columns beside the captions: "
+            f"{_columns(keys, attributes)}"
+        )
+    return held
+
+
+def _columns(keys: Iterable[str], attributes: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(column for key in keys for column in attributes.get(key, {}))) or "none"
+
+
 def group_clips(keys: Collection[str], attributes: Mapping[str, Mapping[str, Any]], group: str) -> dict[str, str]:
     """Key to group: by a regex on keys where `group` has a (group) in it, else by the attribute of this name.
 
@@ -138,8 +189,7 @@ def group_clips(keys: Collection[str], attributes: Mapping[str, Mapping[str, Any
         hint = f"this regex finds nothing in keys such as {next(iter(keys), '')!r}"
     else:
         names = {key: str(attributes[key][group]) for key in keys if group in attributes.get(key, {})}
-        columns = Counter(column for key in keys for column in attributes.get(key, {}))
-        hint = f"no column of this name beside the captions (columns: {', '.join(columns) or 'none'})"
+        hint = f"no column of this name beside the captions (columns: {_columns(keys, attributes)})"
     if not names:
         raise ValueError(f"transcode.group={group}: {hint}; a regex on keys has a (group) in it")
     return {key: f"{group} {names[key]}" if key in names else key for key in keys}

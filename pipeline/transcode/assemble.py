@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
+from pipeline.sources.splits import HoldOut
 from pipeline.transcode.child import ClipAnswer, ClipJob
 from pipeline.transcode.decode import FrameSpec
 from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
@@ -77,7 +79,8 @@ class Transcoding:
         self.archive, self.captions, self.params = archive, captions.matched(archive.entries), params
         self.scratch, self.decoder, self.left_out = scratch, decoder, left_out or {}
         self.entries = [entry for entry in archive.entries if entry.key in self.captions.captions]
-        self.splits = self.captions.splits(archive.entries, params.split, params.group)
+        hold_out = HoldOut(params.hold_out, params.hold_out_share, params.hold_out_seed) if params.hold_out else None
+        self.splits = self.captions.splits(archive.entries, params.split, group=params.group, hold_out=hold_out)
         step = params.clips_per_shard
         self.shards = [self.entries[start : start + step] for start in range(0, len(self.entries), step)]
 
@@ -98,6 +101,11 @@ class Transcoding:
         for record in records:
             counts.update(record["counts"])
         repeats = find_repeats([self._shard(index) for index in range(len(self.shards))])
+        for split, found in count_repeats(repeats, counts).items():
+            if any(found.values()):
+                log.warning(
+                    "%s: %s clips of a split before it stand in it again (repeats.csv names each)", split, found
+                )
         self._publish(out, dict(counts), repeats)
         return TranscodeReport(
             clips_in=len(self.archive.entries),
@@ -186,17 +194,20 @@ class Transcoding:
 
     def _publish(self, out: Path, counts: dict[str, int], repeats: Sequence[Repeat]) -> None:
         params = self.params
-        about = {
+        about: dict[str, Any] = {
             "set": out.name, "counts": counts, "split_rule": self.splits.rule, "repeats": count_repeats(repeats, counts)
         }  # fmt: skip
-        labels = self.captions.labels()
+        if labels := self.captions.labels(self.splits.of):
+            about["labels"] = labels
+        if self.splits.held_out:
+            about |= {"held_out": self.splits.held_out, "held_out_columns": params.hold_out}
         shown = params.model_dump(mode="json", include={"resolution", "frames", "fps", "span", "duration_s", "fit"})
         with whole_folder(out) as partial:
             for index in range(len(self.shards)):
                 link_or_copy(self._shard(index), partial / self._shard(index).name)
             link_or_copy(self.scratch / "rejected.csv", partial / "rejected.csv")
             write_repeats(partial / "repeats.csv", repeats)
-            write_set(partial, about | shown | ({"labels": labels} if labels else {}))
+            write_set(partial, about | shown)
 
     def _shard(self, index: int) -> Path:
         return self.scratch / f"shard-{index:05d}.parquet"

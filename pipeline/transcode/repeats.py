@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +72,7 @@ def count_repeats(repeats: Sequence[Repeat], counts: Mapping[str, int]) -> dict[
 
 def write_repeats(path: Path, repeats: Sequence[Repeat]) -> None:
     """A line each, under a header."""
-    names = [field.name for field in fields(Repeat)]
-    write_csv(path, pd.DataFrame([astuple(repeat) for repeat in repeats], columns=names))
+    write_csv(path, pd.DataFrame([vars(one) for one in repeats], columns=[field.name for field in fields(Repeat)]))
 
 
 def _read(shards: Sequence[Path]) -> _Clips:
