@@ -8,22 +8,31 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.runtime.start import die_with_parent
 
 CLUSTER = "T2V_DASK_SCHEDULER"
-JOBS_AHEAD = 8  # of each worker; as many results at most wait for their turn
+JOBS_AHEAD = 4  # of each worker; as many results at most wait for their turn
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 Result = TypeVar("Result")
+ResultOut = TypeVar("ResultOut", covariant=True)
+
+
+class Pending(Protocol[ResultOut]):
+    """A submitted job."""
+
+    def result(self) -> ResultOut: ...
 
 
 class Workers(Protocol):
@@ -135,9 +144,22 @@ def _ended(pool: Executor) -> Iterator[None]:
         pool.shutdown(cancel_futures=True)
 
 
-def in_order(submit: Callable[[Item], Future[Result]], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def map_groups(
+    workers: Workers,
+    function: Callable[[Shared, Item], Result],
+    shared: Shared,
+    groups: Mapping[Key, Sequence[Item]],
+) -> Iterator[tuple[Key, Iterator[Result]]]:
+    """The results of each group's items, group after group; workers do not wait between groups."""
+    items = [(key, item) for key, group in groups.items() for item in group]
+    results = workers.map(function, shared, (item for _, item in items))
+    for key, pairs in groupby(zip(items, results, strict=True), key=lambda pair: pair[0][0]):
+        yield key, (result for _, result in pairs)
+
+
+def in_order(submit: Callable[[Item], Pending[Result]], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Results in the items' order; of the items that follow, only some are submitted ahead."""
-    pending: deque[Future[Result]] = deque()
+    pending: deque[Pending[Result]] = deque()
     for item in items:
         pending.append(submit(item))
         if len(pending) > JOBS_AHEAD * workers:

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-SHARED = "shared.pickle"  # in the archive, beside the code
+SHARED, NEEDS = "shared.pickle", "needs.pickle"  # in the archive, beside the code
 
 
 def find_faults(
@@ -49,16 +49,22 @@ def run_job(package: str, function: str, item: bytes) -> bytes:
     state = worker.__dict__.setdefault("text_to_video", {"lock": threading.Lock(), "package": None})
     with state["lock"]:
         if state["package"] != package:
-            _open_package(Path(worker.local_directory, package), state)
+            _open_package(Path(worker.local_directory, package), worker.address, state)
             state["package"] = package
         module, name = function.split(":")
         run, shared, arguments = getattr(importlib.import_module(module), name), state["shared"], pickle.loads(item)
     return pickle.dumps(run(shared, arguments))
 
 
-def _open_package(path: Path, state: dict[str, Any]) -> None:
+def _open_package(path: Path, address: str, state: dict[str, Any]) -> None:
     """Let this process import the package's code, and no other version of it, and read what is shared."""
     with zipfile.ZipFile(path) as archive:
+        faults = find_faults(*pickle.loads(archive.read(NEEDS)))
+        if faults:
+            raise ValueError(
+                f"dask worker {address} {'; '.join(faults)} (packages: pip install -r requirements.txt there; "
+                "files lie under the same path on every machine)"
+            )
         own = {name.split("/")[0] for name in archive.namelist()}
         for name in [name for name in sys.modules if name.split(".")[0] in own]:
             del sys.modules[name]
