@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.frames import enlarge
-from pipeline.data.shards import Row, read_shard
+from pipeline.data.samples import Sample, read_samples
 from pipeline.render.clips import contact_sheet, write_image
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.files import write_json
@@ -43,7 +43,7 @@ def main() -> None:
         write_json(ROOT / SEEDS, gather(revisions))
     readme, seeds = ROOT / "README.md", json.loads((ROOT / SEEDS).read_text(encoding="utf-8"))
     readme.write_text(TABLE.sub(lambda _: table(seeds), readme.read_text(encoding="utf-8")), encoding="utf-8")
-    write_image(ROOT / "docs/samples.png", picture(read_shard(ROOT / "evaluations/unet/samples.parquet")))
+    write_image(ROOT / "docs/samples.png", picture(read_samples(ROOT / "evaluations/unet/samples.parquet")))
 
 
 def gather(revisions: Sequence[str]) -> dict[str, dict[str, list[float]]]:
@@ -89,17 +89,17 @@ def _range(values: Sequence[float], digits: int, unit: str = "") -> str:
     return f"{mean}{unit}" if low == high else f"{mean}{unit} ({low}–{high})"
 
 
-def picture(samples: Iterable[Row]) -> np.ndarray:
+def picture(samples: Iterable[Sample]) -> np.ndarray:
     """The first samples of each kind, a prompt a row, marked by the oracle: uint8 (H, W, 3)."""
     left = Counter(SHOWN)
-    rows: list[Row] = []
-    for row in samples:
-        if row.key.endswith("/model-0") and left[row.split] > 0:
-            left[row.split] -= 1
-            rows.append(row)
-    verdict = {True: "right", False: "wrong"}
-    captions = [[f"{verdict[row.attributes['right']]} [{row.split}]  {row.captions[0]}"] for row in rows]
-    clips = [row.frames() for row in rows]
+    shown: list[Sample] = []
+    for sample in samples:
+        if sample.is_first_take and left[sample.kind] > 0:
+            left[sample.kind] -= 1
+            shown.append(sample)
+    verdicts = ["right" if sample.scores is not None and sample.scores.right else "wrong" for sample in shown]
+    captions = [[f"{word} [{each.kind}]  {each.caption}"] for word, each in zip(verdicts, shown, strict=True)]
+    clips = [sample.frames() for sample in shown]
     return contact_sheet([enlarge(clip, max(1, CELL // clip.shape[1])) for clip in clips], captions=captions)
 
 

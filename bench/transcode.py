@@ -29,11 +29,12 @@ from pipeline.data.gif import decode_gif, encode_gif
 from pipeline.runtime.executors import open_workers
 from pipeline.runtime.files import write_json
 from pipeline.sources.archive import VideoEntry, open_videos
-from pipeline.transcode.assemble import CLIPS_PER_BATCH, DECODER
-from pipeline.transcode.decode import FrameSpec, decode_clip
+from pipeline.transcode.assemble import CLIPS_PER_BATCH
+from pipeline.transcode.decode import decode_clip
+from pipeline.transcode.spec import FrameSpec
 from pipeline.transcode.workers import BatchSettings, Limits, decoders, transcode_batch
 
-SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop")
+SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop", background=(255, 255, 255))
 FPS = 8  # of moviepy's GIF: 16 frames in 2 s
 LIMITS = Limits(time_s=120.0, memory_gb=4.0)
 CLIPS = {
@@ -68,7 +69,7 @@ def by_us(settings: BatchSettings, entries: Sequence[VideoEntry]) -> None:
 
 
 def all_of(archive: Path) -> tuple[BatchSettings, list[VideoEntry]]:
-    return BatchSettings(str(archive), SPEC, 10.0, DECODER, LIMITS), open_videos(archive).entries
+    return BatchSettings(str(archive), SPEC, 10.0, None, LIMITS), open_videos(archive).entries
 
 
 def seconds(run: Callable[[], object]) -> float:

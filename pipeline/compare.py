@@ -13,14 +13,17 @@ start_program(__name__)
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipeline.config.params import ReportParams
-from pipeline.report.gather import Files, FolderFiles, RevisionFiles, Run, gather_run
+from pipeline.report.files import Files, FolderFiles, RevisionFiles
+from pipeline.report.gather import Run, gather_run
 from pipeline.report.page import write_page
 from pipeline.report.reel import write_reel
+from pipeline.report.stale import stale_reasons
 
 WORKSPACE = "workspace"
 
@@ -33,22 +36,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder (default: comparisons/A-B)")
     args = parser.parse_args(argv)
     out = args.out or Path("comparisons") / f"{args.before}-{args.after}".replace("/", "_")
-    runs = compare(Path(), args.before, args.after, out)
+    comparison = compare(Path(), args.before, args.after, out)
     print(out / "index.html")
-    for run in runs:
-        missing = [model.label for model in run.models if not model.samples]
-        if missing:
-            print(f"note: no samples of {', '.join(missing)} in the cache; dvc pull fetches them", file=sys.stderr)
+    for model in (model for run in comparison.runs for model in run.models):
+        if model.label in comparison.stale:
+            reasons = "; ".join(comparison.stale[model.label])
+            print(f"note: {model.label}: clips and scores are of what was there before: {reasons}", file=sys.stderr)
+        if not model.samples:
+            print(f"note: no samples of {model.label} in the cache; dvc pull fetches them", file=sys.stderr)
 
 
-def compare(root: Path, before: str, after: str, out: Path) -> list[Run]:
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, and by a model's label why its results are not of its revision."""
+
+    runs: list[Run]
+    stale: dict[str, list[str]]
+
+
+def compare(root: Path, before: str, after: str, out: Path) -> Comparison:
     """Gather both and write page and reel into `out`."""
     if before == after:
         raise ValueError(f"A and B are both {before!r}; name two runs, for example A=main B=workspace")
-    runs = [gather_run(open_files(root, name), name, None, prefix=f"{name} · ") for name in (before, after)]
-    write_page(out / "index.html", runs, report_params(runs[1]))
+    runs: list[Run] = []
+    stale: dict[str, list[str]] = {}
+    for name in (before, after):
+        files = open_files(root, name)
+        run = gather_run(files, name, prefix=f"{name} · ")
+        runs.append(run)
+        found = {model.label: stale_reasons(files, f"evaluate@{model.name}") for model in run.models}
+        stale |= {label: reasons for label, reasons in found.items() if reasons}
+    write_page(out / "index.html", runs, report_params(runs[1]), stale=stale)
     write_reel(out / "reel.mp4", [model for run in runs for model in run.models])
-    return runs
+    return Comparison(runs, stale)
 
 
 def report_params(run: Run) -> ReportParams:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.files import whole_folder
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 from pipeline.sources import local, msrvtt, sample
 

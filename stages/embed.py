@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from pipeline.config.params import DATASETS, load_params
 from pipeline.data.shards import read_captions
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint, open_scratch
 from pipeline.runtime.stage import run_stage
 from pipeline.text.captions import load_encoder

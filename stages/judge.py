@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -15,6 +14,7 @@ from pipeline.config.params import load_params
 from pipeline.judge.build import build_judge
 from pipeline.judge.judge import save_judge
 from pipeline.runtime.device import find_device
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint
 from pipeline.runtime.stage import run_stage
 from pipeline.synthetic.build import publish_set

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -12,9 +11,12 @@ import time
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.report.gather import FolderFiles, committed_params, gather_run
-from pipeline.report.page import contact_sheets, write_page
+from pipeline.report.files import FolderFiles
+from pipeline.report.gather import gather_run
+from pipeline.report.page import write_page
+from pipeline.report.pictures import contact_sheets
 from pipeline.report.reel import write_reel
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 
 log = logging.getLogger("t2v")
@@ -29,8 +31,8 @@ def main(
 ) -> None:
     started = time.monotonic()
     params = load_params(params_path)
-    run = gather_run(FolderFiles(root), "this run", committed_params(root))
-    sheets = list(contact_sheets(root / "data/shards", run.sets))
+    run = gather_run(FolderFiles(root), "this run")
+    sheets = list(contact_sheets(root / "data/shards", run))
     page = reports / "index.html"
     write_page(page, [run], params.report, sheets)
     has_reel = write_reel(reports / "reel.mp4", run.models)

@@ -19,7 +19,7 @@ from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.distributed import open_dist, relaunch_by_torchrun
 from pipeline.training.loop import train
 from pipeline.training.outputs import write_outputs
-from pipeline.training.setup import open_feed, open_preview, open_validation, start_network, uses_text
+from pipeline.training.setup import open_feed, open_preview, open_validation, start_network
 
 log = logging.getLogger("t2v")
 
@@ -42,10 +42,10 @@ def main(
         with claim_folder(checkpoints.folder, dist.is_main_process):
             if dist.is_main_process:
                 forget_old_runs(checkpoints.folder)
-            texts = CaptionTable.read(table) if uses_text(params.unet) else None
+            texts = CaptionTable.read(table)
             feed = open_feed(folder, params.train, texts)
             fps, live = feed.clips.index.playback_fps(params.train.frames), checkpoints.folder.parent
-            shares = DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present)
+            shares = DropShares(params.diffusion.p_uncond, params.train.text_dropout, params.train.prob_focus_present)
             result = train(
                 start_network(params.unet, params.train, texts, feed.clips.index),
                 feed,
@@ -60,7 +60,7 @@ def main(
                 live_folder=live,
             )
             if dist.is_main_process:
-                info = None if texts is None else texts.info
+                info = texts.info
                 write_outputs(
                     result, params.dataset, sections, feed, info, fps, model=model, plots=plots, metrics=metrics
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.runtime.executors import open_workers
+from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint, open_scratch
 from pipeline.runtime.stage import run_stage
 from pipeline.sources.archive import open_videos

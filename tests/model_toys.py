@@ -66,7 +66,6 @@ def toy_card(family: str = "unet", **changes: Any) -> ModelCard:
         "params": {name: tree[name] for name in sections},
         "steps": 8,
         "seed": 0,
-        "git_revision": None,
         "clips_seen": 32,
         "vocabulary": VOCABULARY,
     }

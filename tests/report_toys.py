@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.gif import Clip
-from pipeline.data.shards import Row, count_clips, to_row, write_set, write_shard
+from pipeline.data.gif import Clip, encode_gif
+from pipeline.data.samples import Role, Sample, SampleScores, write_samples
+from pipeline.data.shards import count_clips, to_row, write_set, write_shard
 
 COLOURS = {"red": (214, 40, 40), "green": (40, 150, 70), "blue": (40, 80, 210), "yellow": (240, 200, 40)}
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -34,30 +35,34 @@ def write_shapes(folder: Path, clips: int = 12) -> None:
     write_set(folder, {"set": "shapes", "counts": count_clips(folder), "resolution": 64, "frames": 16, "fps": 10.0})
 
 
-def sample_rows(model: str, prompts: int = 3, takes: int = 2) -> list[Row]:
-    rows = []
+def toy_samples(model: str, prompts: int = 3, takes: int = 2) -> list[Sample]:
+    """The real clip, `takes` samples and a failure of each of `prompts` prompts of three kinds."""
+    samples = []
     for kind in ("seen", "held_out", "reworded"):
         for index in range(prompts):
             colour, motion = list(COLOURS)[index % 4], list(STEPS)[(index + 1) % 4]
-            shown = [("real", 0)] + [("model", take) for take in range(takes)] + [("failure", 0)] * (index == 0)
-            for role, take in shown:
+            caption = f"a {colour} square moving {motion}" if kind != "reworded" else f"{motion} goes a <{colour}> box"
+            shown: list[tuple[Role, int]] = [("real", 0), *(("model", take) for take in range(takes))]
+            for role, take in [*shown, ("failure", 0)] if index == 0 else shown:
                 right = role != "failure" and (index + take) % 3 != 2
                 drawn = moving_square(colour, motion if right or role == "real" else "left")
-                facts = {
-                    "kind": kind,
-                    "index": index,
-                    "role": role,
-                    "seed": 1000 + index + take * 100_000,
-                    "right": None if role == "real" else right,
-                    "wrong": [] if right or role == "real" else ["motion"],
-                    "reading": {"colour": colour, "shape": "square", "motion": motion if right else "left"},
-                }
-                caption = (
-                    f"a {colour} square moving {motion}" if kind != "reworded" else f"{motion} goes a <{colour}> box"
+                reading = {"colour": colour, "shape": "square", "motion": motion if right else "left"}
+                samples.append(
+                    Sample(
+                        kind=kind,
+                        index=index,
+                        role=role,
+                        take=take,
+                        seed=1000 + index + take * 100_000,
+                        caption=caption,
+                        gif=encode_gif(drawn, 10.0),
+                        n_frames=len(drawn),
+                        fps=10.0,
+                        source=model,
+                        scores=None if role == "real" else SampleScores(right, () if right else ("motion",), reading),
+                    )
                 )
-                clip = Clip(f"{kind}/{index:05d}/{role}-{take}", kind, (caption,), drawn, 10.0, model, facts)
-                rows.append(to_row(clip))
-    return rows
+    return samples
 
 
 def evaluation_metrics(joint: float) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def write_run(root: Path, params: Path) -> None:
     write_shapes(root / "data/shards/shapes")
     for model, joint in (("unet", 0.97), ("gan", 0.71)):
         write_json(root / f"metrics/evaluate/{model}.json", evaluation_metrics(joint))
-        write_shard(root / f"evaluations/{model}/samples.parquet", sample_rows(model))
+        write_samples(root / f"evaluations/{model}/samples.parquet", toy_samples(model))
         table = [
             {
                 "kind": "seen",

@@ -118,10 +118,10 @@ def test_todays_cards_are_read_as_they_are() -> None:
     assert in_todays_keys(sections) == sections
 
 
-@pytest.mark.parametrize("key", [*RENAMED, *REMOVED])
+@pytest.mark.parametrize("key", [*RENAMED, *REMOVED, "unet.patch_frames"])
 def test_a_params_file_with_an_earlier_key_is_told_todays(key: str) -> None:
     section, name = key.split(".")
-    expected = RENAMED.get(key, "delete the line")
+    expected = RENAMED.get(key, "fold_frames" if key == "unet.patch_frames" else "delete the line")
     with pytest.raises(ParamsError, match=rf"{section}\.{name}: .*{expected}") as caught:
         parse_params({section: {name: 1}})
     assert "\n" not in str(caught.value)

@@ -28,7 +28,7 @@ from pipeline.runtime.stage import run_stage
 
 CARD = ModelCard(
     family="unet", dataset="shapes", frames=16, resolution=64, channels=3, fps=10.0, text=None, params={}, steps=1,
-    seed=0, git_revision=None, clips_seen=1,
+    seed=0, clips_seen=1,
 )  # fmt: skip
 
 

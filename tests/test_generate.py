@@ -168,6 +168,9 @@ def test_fewer_frames_last_as_long(model: Path) -> None:
         with Image.open(path, formats=("GIF",)) as image:
             assert image.info["duration"] == delay
         path.unlink()
+    (whole,) = run(model, PROMPT, "--format", "npy")
+    half = run(model, PROMPT, "--format", "npy", "--frames", "2")[0]  # -2 sorts before the first one
+    assert np.array_equal(np.load(half), np.load(whole)[[0, 2]])
 
 
 def test_a_gan_says_what_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Guidance against a network whose answer is written down: it adds what its caption says."""
+"""Guidance against a network whose prediction is written down: it adds the number of its caption."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.config.params import DiffusionParams, SamplingParams, load_params
 from pipeline.diffusion.process import Diffusion
-from pipeline.sampling.guidance import GuidedDenoiser, guided_denoiser, join_texts, rescale_guidance, threshold
+from pipeline.sampling.guidance import GuidedDenoiser, guided_denoiser, join_texts, threshold
 from pipeline.sampling.samplers import sample_video
 from pipeline.text.captions import TextBatch
 
@@ -19,7 +19,7 @@ NULL = 0.01  # what the fake network adds for the null caption
 
 
 class FakeNetwork:
-    """x -> 0.1 x, plus the caption's number in the first channel; remembers the batch sizes that it was asked for."""
+    """x -> 0.1 x, plus the caption's number in the first channel; remembers the batch sizes that it was given."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -52,12 +52,12 @@ def denoiser(
     diffusion: DiffusionParams = PARAMS.diffusion,
     **values: object,
 ) -> GuidedDenoiser:
-    plain = {"guidance_rescale": 0.0, "guidance_interval": (0.0, 1.0), "guidance_scale": 1.0}
+    plain = {"guidance_interval": (0.0, 1.0), "guidance_scale": 1.0}
     sampling = SamplingParams.model_validate({**PARAMS.sampling.model_dump(), **plain, **values})
     return guided_denoiser(network, Diffusion(diffusion), text, sampling, negative)
 
 
-def answer(text: TextBatch | None, negative: TextBatch | None = None, t: float = 0.5, **values: object) -> Tensor:
+def predict(text: TextBatch | None, negative: TextBatch | None = None, t: float = 0.5, **values: object) -> Tensor:
     return denoiser(FakeNetwork(), text, negative, **values)(X, torch.tensor(t, dtype=torch.float64))
 
 
@@ -65,14 +65,14 @@ X = 0.5 * torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0),
 TEXT = captions(0.2, -0.3)
 
 
-def test_scale_1_is_the_conditional_answer_alone() -> None:
+def test_scale_1_is_the_conditional_prediction_alone() -> None:
     network = FakeNetwork()
     made = denoiser(network, TEXT)(X, torch.tensor(0.5))
     torch.testing.assert_close(made, 0.1 * X + told(TEXT.pooled))
     assert network.batches == [2]
 
 
-def test_scale_0_is_the_unconditional_answer_alone() -> None:
+def test_scale_0_is_the_unconditional_prediction_alone() -> None:
     network = FakeNetwork()
     made = denoiser(network, TEXT, guidance_scale=0.0)(X, torch.tensor(0.5))
     torch.testing.assert_close(made, 0.1 * X + told(torch.tensor(NULL)))
@@ -83,12 +83,12 @@ def test_one_batch_is_two_passes() -> None:
     network = FakeNetwork()
     made = denoiser(network, TEXT, guidance_scale=2.5)(X, torch.tensor(0.5))
     assert network.batches == [4]
-    cond, uncond = answer(TEXT), answer(TEXT, guidance_scale=0.0)
+    cond, uncond = predict(TEXT), predict(TEXT, guidance_scale=0.0)
     torch.testing.assert_close(made, uncond + 2.5 * (cond - uncond))
     assert not torch.allclose(made, cond)
 
 
-def test_no_text_asks_once_whatever_the_scale() -> None:
+def test_no_text_takes_one_pass_whatever_the_scale() -> None:
     network = FakeNetwork()
     torch.testing.assert_close(
         denoiser(network, None, guidance_scale=3.0)(X, torch.tensor(0.5)), 0.1 * X + told(torch.tensor(NULL))
@@ -98,45 +98,35 @@ def test_no_text_asks_once_whatever_the_scale() -> None:
 
 def test_negative_prompt_takes_the_null_captions_place() -> None:
     negative = captions(-0.1, 0.1, tokens=5)
-    cond, against = answer(TEXT), answer(negative)
-    torch.testing.assert_close(answer(TEXT, negative, guidance_scale=2.0), 2.0 * cond - against)
-    torch.testing.assert_close(answer(TEXT, negative, guidance_scale=0.0), against)
+    cond, against = predict(TEXT), predict(negative)
+    torch.testing.assert_close(predict(TEXT, negative, guidance_scale=2.0), 2.0 * cond - against)
+    torch.testing.assert_close(predict(TEXT, negative, guidance_scale=0.0), against)
 
 
 @pytest.mark.parametrize(("text", "message"), [(None, "needs a prompt"), (captions(0.1), "2 negative prompts for 1")])
 def test_negative_prompt_has_a_prompt_each(text: TextBatch | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        answer(text, TEXT)
+        predict(text, TEXT)
 
 
 def test_guidance_acts_inside_its_interval_only() -> None:
     guided = {"guidance_scale": 2.0, "guidance_interval": (0.2, 0.6)}
     for t in (0.1, 0.61, 1.0):
-        assert torch.equal(answer(TEXT, t=t, **guided), answer(TEXT, t=t))
+        assert torch.equal(predict(TEXT, t=t, **guided), predict(TEXT, t=t))
     for t in (0.2, 0.4, 0.6):
-        assert torch.equal(answer(TEXT, t=t, **guided), answer(TEXT, t=t, guidance_scale=2.0))
-        assert not torch.equal(answer(TEXT, t=t, **guided), answer(TEXT, t=t))
+        assert torch.equal(predict(TEXT, t=t, **guided), predict(TEXT, t=t, guidance_scale=2.0))
+        assert not torch.equal(predict(TEXT, t=t, **guided), predict(TEXT, t=t))
 
 
 @pytest.mark.parametrize("objective", ["eps", "v"])
 def test_guidance_is_the_same_said_as_noise_or_as_velocity(objective: str) -> None:
-    """Guidance of the answers and of x0_pred agree, for both are affine in each other."""
+    """Guidance of the predictions and of x0_pred agree, for both are affine in each other."""
     params = DiffusionParams.model_validate({**PARAMS.diffusion.model_dump(), "objective": objective})
     diffusion, t = Diffusion(params), torch.tensor(0.2, dtype=torch.float64)
     small = X * 0.1
     made = denoiser(FakeNetwork(), TEXT, diffusion=params, guidance_scale=1.5)(small, t)
     said = 0.1 * small + told(NULL + 1.5 * (TEXT.pooled.double() - NULL))
     torch.testing.assert_close(made, diffusion.to_x0(said, small, t), rtol=1e-6, atol=1e-7)
-
-
-def test_rescaling_gives_back_the_conditional_spread() -> None:
-    cond, guided = X, 3.0 * X.roll(1, 0) + 0.5
-    full = rescale_guidance(guided, cond, 1.0)
-    torch.testing.assert_close(full.flatten(1).std(1), cond.flatten(1).std(1))
-    torch.testing.assert_close(rescale_guidance(guided, cond, 0.7), 0.7 * full + 0.3 * guided)
-    assert torch.equal(rescale_guidance(guided, cond, 0.0), guided)
-    made = answer(TEXT, guidance_scale=2.0, guidance_rescale=1.0)
-    assert not torch.allclose(made, answer(TEXT, guidance_scale=2.0))
 
 
 def test_static_threshold_clips() -> None:

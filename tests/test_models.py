@@ -146,6 +146,26 @@ def test_as_many_of_each_as_clips(tmp_path: Path, family: str, given: dict[str, 
         load_model(tmp_path).sample(PROMPTS, **{"seeds": [1, 2], **given})
 
 
+@pytest.mark.parametrize("family", ["unet", "gan"])
+def test_seeds_that_the_generator_cannot_tell_apart_are_refused(tmp_path: Path, family: str) -> None:
+    write_toy_model(tmp_path, family)
+    model = load_model(tmp_path)
+    assert (model.sample(PROMPTS[:1], [2**32 - 1]) != model.sample(PROMPTS[:1], [0])).any()
+    for seed in (2**32, -1):
+        with pytest.raises(ValueError, match=f"seed {seed} is not in 0 to 4294967295"):
+            model.sample(PROMPTS, [0, seed])
+
+
+@pytest.mark.parametrize("family", ["unet", "gan"])
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, family: str) -> None:
+    write_toy_model(tmp_path, family)
+    model = load_model(tmp_path)
+    for weight in model.network.parameters():
+        weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"no number \(NaN\)"):
+        model.sample(PROMPTS, [0, 1])
+
+
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not a model folder \(model.json missing\); run dvc repro"):
         load_model(tmp_path)

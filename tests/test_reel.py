@@ -10,27 +10,27 @@ import numpy as np
 import pytest
 
 from pipeline.data.frames import enlarge
-from pipeline.data.shards import Row
+from pipeline.data.samples import Role, Sample
 from pipeline.report.gather import ModelResult
 from pipeline.report.reel import GAP, HEADER, LOOPS, SIDE, compose_scene, reel_scenes, write_reel
-from tests.report_toys import sample_rows
+from tests.report_toys import toy_samples
 
 
 def model(label: str, *, prompts: int = 1) -> ModelResult:
-    return ModelResult(label, label, {}, tuple(sample_rows(label, prompts=prompts, takes=1)), {}, {})
+    return ModelResult(label, label, {}, tuple(toy_samples(label, prompts=prompts, takes=1)), {}, {})
 
 
 def panel(frame: np.ndarray, column: int) -> np.ndarray:
     return frame[HEADER : HEADER + SIDE, GAP + column * (SIDE + GAP) :][:, :SIDE]
 
 
-def first(rows: tuple[Row, ...], kind: str, role: str) -> Row:
-    return next(row for row in rows if row.key.startswith(f"{kind}/00000/{role}-0"))
+def first(samples: tuple[Sample, ...], kind: str, role: Role) -> Sample:
+    return next(each for each in samples if (each.kind, each.role) == (kind, role))
 
 
 @pytest.mark.parametrize("fps", [10.0, 12.5, 100 / 6, 25.0, 7.3])
 def test_a_scene_is_every_picture_once_at_any_rate(fps: float) -> None:
-    samples = [replace(row, fps=fps) for row in sample_rows("unet", prompts=1, takes=1)[:2]]
+    samples = [replace(sample, fps=fps) for sample in toy_samples("unet", prompts=1, takes=1)[:2]]
     frames = list(compose_scene([("real clip", samples[0]), ("none", None), ("U-Net", samples[1])], "seen"))
     assert len(frames) == LOOPS * 16
     for number, frame in enumerate(frames):
@@ -49,9 +49,9 @@ def test_the_file_holds_each_scene_whole_and_in_order(tmp_path: Path) -> None:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     assert len(decoded) == 3 * LOOPS * 16
     for scene, kind in enumerate(("seen", "held_out", "reworded")):
-        rows = [first(models[0].samples, kind, "real"), *(first(each.samples, kind, "model") for each in models)]
-        for column, row in enumerate(rows):
-            pictures = row.frames().astype(np.int16)
+        samples = [first(models[0].samples, kind, "real"), *(first(each.samples, kind, "model") for each in models)]
+        for column, sample in enumerate(samples):
+            pictures = sample.frames().astype(np.int16)
             for number, frame in enumerate(decoded[scene * LOOPS * 16 :][: LOOPS * 16]):
                 away = np.abs(pictures - panel(frame, column)[2::4, 2::4]).mean(axis=(1, 2, 3))
                 assert away.argmin() == number % 16, (kind, number, column)
@@ -65,7 +65,7 @@ def test_no_samples_no_file(tmp_path: Path) -> None:
 
 def test_models_of_different_resolutions_share_a_reel() -> None:
     small = model("small")
-    halved = [replace(row, gif=_halved(row)) for row in small.samples]
+    halved = [replace(sample, gif=_halved(sample)) for sample in small.samples]
     models = [model("U-Net"), replace(small, samples=tuple(halved))]
     sizes = {frame.shape for scene in reel_scenes(models) for frame in scene}
     assert len(sizes) == 1
@@ -73,7 +73,7 @@ def test_models_of_different_resolutions_share_a_reel() -> None:
     assert (panel(scene[3], 2) == enlarge(halved[1].frames()[3], 8)).all()
 
 
-def _halved(row: Row) -> bytes:
+def _halved(sample: Sample) -> bytes:
     from pipeline.data.gif import encode_gif
 
-    return encode_gif(row.frames()[:, ::2, ::2], row.fps)
+    return encode_gif(sample.frames()[:, ::2, ::2], sample.fps)

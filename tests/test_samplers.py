@@ -1,4 +1,4 @@
-"""Samplers against a Gaussian, whose best denoiser and whose probability flow have closed forms; no network."""
+"""Samplers against a Gaussian, whose best denoiser and probability flow have closed forms; no network."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def sampling(**values: object) -> SamplingParams:
 
 
 def draw(sample: Callable[..., Tensor], schedule: str, steps: int, *, n: int = 1, elements: int = 64) -> Tensor:
-    denoise, generator = gaussian(schedule), seeded_generators(range(n))
-    x = draw_noise(generator, (elements,), torch.float64)
-    return sample(denoise, x, denoise.diffusion.times(steps, 1.0), generator=generator)
+    denoise, generators = gaussian(schedule), seeded_generators(range(n))
+    x = draw_noise(generators, (elements,), torch.float64)
+    return sample(denoise, x, denoise.diffusion.times(steps, 1.0), generators=generators)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_order_of_convergence(
     errors = []
     for steps in (100, 200, 400):  # times on the table's thousandths, so that its kinks fall on steps
         times = torch.linspace(start, end, steps + 1, dtype=torch.float64)
-        made = sample(denoise, denoise.at(start, z), times, generator=[])
+        made = sample(denoise, denoise.at(start, z), times)
         errors.append(float((made - denoise.at(end, z)).norm()))
     slopes = [math.log2(coarse / fine) for coarse, fine in itertools.pairwise(errors)]
     assert all(abs(slope - order) < 0.25 for slope in slopes), (errors, slopes)
@@ -98,20 +98,20 @@ def test_order_of_convergence(
 @pytest.mark.parametrize("sample", [sample_dpmpp_2m, sample_ddim], ids=["dpmpp_2m", "ddim"])
 def test_steps_are_those_of_diffusers(sample: Callable[..., Tensor]) -> None:
     """On uneven times: a multistep sampler has to know how long its last step was."""
-    denoise, x = gaussian("linear"), draw_noise(seeded_generators([0]), (64,)).double()
+    denoise, x = gaussian("cosine"), draw_noise(seeded_generators([0]), (64,)).double()
     indices = [999, 940, 700, 650, 300, 120]
     if sample is sample_ddim:
         indices = list(range(900, -1, -100))
-        theirs = DDIMScheduler(beta_schedule="linear", clip_sample=False, prediction_type="sample")
+        theirs = DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="sample")
         theirs.set_timesteps(10)
     else:
-        theirs = DPMSolverMultistepScheduler(beta_schedule="linear", prediction_type="sample")
+        theirs = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample")
         theirs.set_timesteps(timesteps=indices)
     times = (torch.tensor([*indices, -1], dtype=torch.float64) + 1) / 1000
     expected = x
     for index, t in zip(theirs.timesteps, times[:-1], strict=True):
         expected = theirs.step(denoise(expected, t), int(index), expected).prev_sample
-    torch.testing.assert_close(sample(denoise, x, times, generator=[]), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(sample(denoise, x, times), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -162,13 +162,20 @@ def test_the_batch_never_changes_a_sample(name: str) -> None:
     times = denoise.diffusion.times(5, 1.0)
 
     def drawn(seeds: list[int]) -> Tensor:
-        generator = seeded_generators(seeds)
-        return sample(denoise, draw_noise(generator, (3, 4)), times, generator=generator)
+        generators = seeded_generators(seeds)
+        return sample(denoise, draw_noise(generators, (3, 4)), times, generators=generators)
 
     together = drawn([7, 8, 9])
     assert torch.equal(together[1:2], drawn([8]))
     assert torch.equal(together[[2, 0]], drawn([9, 7]))
     assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("sample", [sample_ddpm, partial(sample_ddim, eta=0.5)])
+def test_a_stochastic_sampler_has_a_generator_for_each_sample(sample: Callable[..., Tensor]) -> None:
+    denoise = gaussian("flow")
+    with pytest.raises(AssertionError, match="0 generators for 1 samples"):
+        sample(denoise, torch.zeros(1, 4), denoise.diffusion.times(3, 1.0))
 
 
 def test_noise_is_one_sample_a_seed() -> None:
@@ -180,12 +187,12 @@ def test_noise_is_one_sample_a_seed() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_callback_counts_the_steps(name: str) -> None:
-    denoise, generator, heard = gaussian("flow"), seeded_generators([0]), []
+    denoise, generators, heard = gaussian("flow"), seeded_generators([0]), []
     SAMPLERS[name](
         denoise,
-        draw_noise(generator, (4,)),
+        draw_noise(generators, (4,)),
         denoise.diffusion.times(3, 2.0),
-        generator=generator,
+        generators=generators,
         callback=lambda step, steps, x0_pred: heard.append((step, steps, tuple(x0_pred.shape))),
     )
     assert heard == [(1, 3, (1, 4)), (2, 3, (1, 4)), (3, 3, (1, 4))]
@@ -200,15 +207,15 @@ def test_evaluations_a_sampler_takes(name: str, evaluations: int) -> None:
             asked.append(float(t))
             return super().__call__(x_t, t)
 
-    generator = seeded_generators([0])
+    generators = seeded_generators([0])
     diffusion = gaussian("flow").diffusion
-    SAMPLERS[name](Counting(diffusion), draw_noise(generator, (4,)), diffusion.times(4, 1.0), generator=generator)
+    SAMPLERS[name](Counting(diffusion), draw_noise(generators, (4,)), diffusion.times(4, 1.0), generators=generators)
     assert len(asked) == evaluations
     assert min(asked) > 0.0
 
 
 @pytest.mark.parametrize("objective", ["x0", "eps", "v"])
-@pytest.mark.parametrize("schedule", ["flow", "cosine", "linear", "sigmoid"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_video_stays_finite_and_in_range_whatever_the_dialect(name: str, schedule: str, objective: str) -> None:
     """At t = 1 flow has no signal left, at t = 0 no noise: a network that answers 0 still gives a video."""

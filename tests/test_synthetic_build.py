@@ -22,8 +22,8 @@ from pipeline.synthetic.build import GeneratedSet, build_set, publish_set, split
 from pipeline.synthetic.moving_digits import digits_set
 from pipeline.synthetic.shapes import shapes_set
 from stages import moving_mnist, shapes
+from tests.process_toys import is_running
 from tests.synthetic_toys import ROOT, digits_params, shapes_params, toy_bank, whole_grammar
-from tests.test_start import is_running
 
 FEW = {"train_clips": 50, "val_clips": 9, "held_out_clips": 8, "reworded_clips": 7, "clips_per_shard": 16}
 

@@ -69,7 +69,7 @@ def run(
         texts,
         diffusion=Diffusion(params.diffusion),
         params=params.train,
-        shares=DropShares(params.diffusion.p_uncond, params.unet.text_dropout, params.train.prob_focus_present),
+        shares=DropShares(params.diffusion.p_uncond, params.train.text_dropout, params.train.prob_focus_present),
         dist=DIST,
         checkpoints=Checkpoints(folder, fingerprint),
         validation=open_validation(toy_set, params.train, texts) if looks else None,
@@ -86,11 +86,6 @@ def assert_same_bytes(first: TrainResult, second: TrainResult) -> None:
         assert torch.equal(tensor, second.weights[name]), name
     assert first.history.steps == second.history.steps
     assert first.history.validations == second.history.validations
-
-
-def without_dropout(**train: Any) -> Params:
-    params = toy_params(**train)
-    return params.model_copy(update={"unet": params.unet.model_copy(update={"dropout": 0.0})})
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "muon", "accumulate": 2, "ema_start": 3, "ema_every": 2}])
@@ -147,7 +142,7 @@ def curve(result: TrainResult) -> Tensor:
 
 def test_accumulation_equals_the_big_batch(toy_set: Path, tmp_path: Path) -> None:
     once, often = (
-        run(toy_set, tmp_path / str(accumulate), without_dropout(accumulate=accumulate), looks=False)
+        run(toy_set, tmp_path / str(accumulate), toy_params(accumulate=accumulate), looks=False)
         for accumulate in (1, 4)
     )
     torch.testing.assert_close(curve(once), curve(often), rtol=2e-4, atol=2e-5)
@@ -158,7 +153,7 @@ def test_accumulation_equals_the_big_batch(toy_set: Path, tmp_path: Path) -> Non
 def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(
     toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    params = without_dropout(**changes)
+    params = toy_params(**changes)
     both = run(toy_set, tmp_path / "both", params)
     with pytest.raises(PowerCutError):
         run(toy_set, tmp_path / "cut", params, off_at=5)

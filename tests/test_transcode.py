@@ -18,9 +18,14 @@ import pytest
 from pipeline.config.params import TranscodeParams, load_params
 from pipeline.data.shards import read_rows, read_set
 from pipeline.runtime.executors import open_workers
+from pipeline.runtime.metrics import machine_file
 from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
+from pipeline.sources.manifest import describe
 from pipeline.transcode.assemble import TranscodeReport, Transcoding
+from stages import transcode
+from tests.process_toys import is_running
+from tests.video_fixtures import H264, corners, encode
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = load_params(ROOT / "params.yaml").transcode
@@ -220,8 +225,23 @@ def test_kill_9_at_any_moment_then_a_rerun(tmp_path: Path) -> None:
     assert contents(work / "out") == contents(tmp_path / "whole" / "out")
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split(")")[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+@pytest.mark.slow
+def test_the_stage_on_real_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    clips = {f"video{i}": encode(tmp_path / f"{i}.mp4", corners(8 + i), **H264).read_bytes() for i in range(6)}
+    raw = make_raw(tmp_path / "raw", {**clips, "video6": b"not a video"})
+    describe(
+        raw, source="local", origin={"videos": "v", "captions": "c"}, videos="videos.zip", captions="captions.json"
+    )
+    for name in ("first", "second"):
+        transcode.main(
+            params_path=ROOT / "params.yaml", raw=raw, out=tmp_path / name / "set", metrics=tmp_path / f"{name}.json"
+        )
+    assert contents(tmp_path / "first" / "set") == contents(tmp_path / "second" / "set")
+    metrics = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))
+    assert metrics["clips_out"] == 6
+    assert metrics["rejected"] == {"unreadable": 1}
+    machine = json.loads(machine_file(tmp_path / "second.json").read_text(encoding="utf-8"))
+    assert machine["shards_resumed"] == 1
+    row = next(iter(read_rows(tmp_path / "first" / "set")))
+    assert row.frames().shape == (SECTION.frames, SECTION.resolution, SECTION.resolution, 3)

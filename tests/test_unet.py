@@ -41,7 +41,6 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "unfold_frames": None,
     "init_kernel_size": 3,
     "patch": 2,
-    "patch_frames": 1,
     "attn_heads": 2,
     "attn_dim_head": 8,
     "spatial_attention": ("none", "none"),
@@ -51,9 +50,7 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "mid_attention": "none",
     "temporal_conv": False,
     "positions": False,
-    "text_pooled": True,
     "text_queries": 0,
-    "text_dropout": 0.0,
     "cond_dim": 32,
     "final_block": True,
     "head_dim": None,
@@ -65,8 +62,7 @@ FAST = {  # the default network, narrow
     "temporal_conv": True,
     "positions": True,
     "text_queries": 2,
-    "patch_frames": 2,
-    "fold_frames": (1, 2),
+    "fold_frames": (2, 2),
     "unfold_frames": (1, 4),
     "final_block": False,
     "head_dim": 24,
@@ -81,10 +77,10 @@ OLD = {  # the seed network, narrow
 }
 
 
-def build(text_width: int | None = WIDTH, channels: int = 3, **changes: object) -> UNet3D:
+def build(channels: int = 3, **changes: object) -> UNet3D:
     torch.manual_seed(0)
     params = UnetParams.model_validate({**PLAIN, **changes})
-    return build_unet(params, frames=FRAMES, resolution=RESOLUTION, channels=channels, text_width=text_width).eval()
+    return build_unet(params, frames=FRAMES, resolution=RESOLUTION, channels=channels, text_width=WIDTH).eval()
 
 
 def videos(n: int = 2, channels: int = 3, seed: int = 0) -> Tensor:
@@ -123,20 +119,18 @@ def test_the_seed_preset_has_the_old_systems_parameters() -> None:
     ids=["plain", "fast", "old", "cx", "mirrored"],
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("text_width", [None, WIDTH])
-def test_any_channels_with_and_without_text(layout: dict[str, object], channels: int, text_width: int | None) -> None:
-    network = build(text_width, channels, **layout)
-    made = answer(network, captions() if text_width else None, videos(channels=channels))
+@pytest.mark.parametrize("text", [None, captions()])
+def test_any_channels_with_and_without_text(layout: dict[str, object], channels: int, text: TextBatch | None) -> None:
+    network = build(channels, **layout)
+    made = answer(network, text, videos(channels=channels))
     assert made.shape == (2, channels, FRAMES, RESOLUTION, RESOLUTION)
     assert torch.isfinite(made).all()
 
 
 @pytest.mark.parametrize(("frames", "resolution"), [(1, 8), (3, 24), (10, 32)])
 def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
-    params = UnetParams.model_validate(
-        {**PLAIN, **FAST, "patch_frames": 1, "fold_frames": (1, 1), "unfold_frames": None}
-    )
-    network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=None)
+    params = UnetParams.model_validate({**PLAIN, **FAST, "fold_frames": (1, 1), "unfold_frames": None})
+    network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=WIDTH)
     x = torch.randn(1, 1, frames, resolution, resolution)
     assert network(x, times(1), None).shape == x.shape
 
@@ -146,9 +140,9 @@ def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
     [(4, 30, ["30", "4"]), (4, 17, ["17", "4"]), (5, 16, ["5 frames", "2"])],
 )
 def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resolution: int, numbers: list[str]) -> None:
-    params = UnetParams.model_validate({**PLAIN, "patch_frames": 2})
+    params = UnetParams.model_validate({**PLAIN, "fold_frames": (2, 1)})
     with pytest.raises(ValueError) as error:
-        build_unet(params, frames=frames, resolution=resolution, channels=3, text_width=None)
+        build_unet(params, frames=frames, resolution=resolution, channels=3, text_width=WIDTH)
     assert all(number in str(error.value) for number in numbers)
     assert "\n" not in str(error.value)
 
@@ -165,9 +159,9 @@ def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resol
         ({"out_dim": 5}, "head.weight", (20, 16, 1, 1)),
         ({"init_kernel_size": 7}, "stem.weight", (16, 12, 7, 7)),
         ({"patch": 4}, "stem.weight", (16, 48, 3, 3)),
-        ({"patch_frames": 2}, "stem.weight", (16, 24, 3, 3)),
-        ({"patch_frames": 2, "unfold_frames": (1, 2)}, "first_split.linear.weight", (32, 16, 1, 1)),
-        ({"patch_frames": 2, "unfold_frames": (1, 2)}, "widens.0.conv.weight", (32, 32, 2, 2)),
+        ({"fold_frames": (2, 1)}, "stem.weight", (16, 24, 3, 3)),
+        ({"fold_frames": (2, 1), "unfold_frames": (1, 2)}, "first_split.linear.weight", (32, 16, 1, 1)),
+        ({"fold_frames": (2, 1), "unfold_frames": (1, 2)}, "widens.0.conv.weight", (32, 32, 2, 2)),
         ({"blocks_per_level": 3}, "downs.1.blocks.2.conv1.weight", (32, 32, 3, 3)),
         ({"block_type": "convnext"}, "downs.0.blocks.0.depthwise.weight", (16, 1, 7, 7)),
         ({"cond_dim": 20}, "mid_before.modulation.to_scale_shift.weight", (64, 20)),
@@ -191,13 +185,6 @@ def test_options_shape_the_network(changes: dict[str, object], name: str, shape:
     network = build(**changes)
     assert shapes(network)[name] == shape
     assert answer(network, captions()).shape[1] == (changes.get("out_dim") or 3)
-
-
-def test_dropout_acts_in_training_only() -> None:
-    network = build(dropout=0.5, text_queries=2, cross_attention=(True, True))
-    assert torch.equal(answer(network, captions()), answer(network, captions()))
-    network.train()
-    assert not torch.equal(answer(network, captions()), answer(network, captions()))
 
 
 def reached(network: nn.Module, x: Tensor, where: tuple[int, ...], **kwargs: object) -> Tensor:
@@ -361,23 +348,17 @@ def test_positions_tell_frames_and_places_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "pooled", "tokens"),
-    [
-        ({}, True, False),
-        ({"text_pooled": False, "text_queries": 2}, False, True),
-        ({"text_pooled": False, "cross_attention": (False, True)}, False, True),
-        ({"text_pooled": False}, False, False),
-        (FAST, True, True),
-    ],
-    ids=["pooled", "queries", "cross", "none", "both"],
+    ("changes", "tokens"),
+    [({}, False), ({"text_queries": 2}, True), ({"cross_attention": (False, True)}, True), (FAST, True)],
+    ids=["pooled", "queries", "cross", "both"],
 )
-def test_which_caption_vectors_are_read(changes: dict[str, object], pooled: bool, tokens: bool) -> None:
+def test_which_caption_vectors_are_read(changes: dict[str, object], tokens: bool) -> None:
     network, text = build(**changes), captions()
     other_pooled = TextBatch(text.pooled + 1.0, text.tokens, text.mask)
     other_tokens = TextBatch(text.pooled, text.tokens * 2.0, text.mask)
     padding = TextBatch(text.pooled, text.tokens + 5.0 * ~text.mask[..., None], text.mask)
     made = answer(network, text)
-    assert torch.allclose(made, answer(network, other_pooled), atol=1e-6) != pooled
+    assert not torch.allclose(made, answer(network, other_pooled), atol=1e-6)
     assert torch.allclose(made, answer(network, other_tokens), atol=1e-6) != tokens
     torch.testing.assert_close(made, answer(network, padding))
 

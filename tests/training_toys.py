@@ -66,14 +66,13 @@ def toy_params(**train: Any) -> Params:
     tree["unet"] |= {
         "dim": 16,
         "dim_mults": [2],
-        "fold_frames": [1],
+        "fold_frames": [2],
         "patch": 4,
-        "patch_frames": 2,
         "unfold_frames": None,
     }
     tree["unet"] |= {"attn_heads": 2, "attn_dim_head": 8}
     tree["unet"] |= {"spatial_attention": ["none"], "temporal_attention": [True], "joint_attention": [True]}
-    tree["unet"] |= {"cross_attention": [True], "mid_attention": "none", "cond_dim": 32, "dropout": 0.1}
+    tree["unet"] |= {"cross_attention": [True], "mid_attention": "none", "cond_dim": 32}
     tree["diffusion"]["t_mean"] = 1.9  # the committed mean is that of larger pictures
     tree["train"] |= {"frames": 4, "resolution": SIDE, "batch_size": 4, "steps": 8, "warmup_steps": 2}
     tree["train"] |= {"checkpoint_every": 2, "sample_every": 4, "val_every": 4, "num_sample_rows": 2}

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A key that is no more."""
+
+    value: Any  # the one that is built today
+    training_only: bool = False  # then models of other values load, too
+
 
 RENAMED = {
     "train_gan.rivals": "train_gan.hard_negatives",
     "train_gan.judged_frames": "train_gan.discriminator_frames",
     "train_gan.background_told": "train_gan.background_sees_text",
+    "unet.text_dropout": "train.text_dropout",
 }
 ADDED: dict[str, Any] = {"unet.unfold_frames": None}  # what a model of before the key was made with
-REMOVED: dict[str, tuple[Any, ...]] = {  # the values that are built today, the only one first
-    "train_gan.text": ("words",),
+REMOVED = {
+    "train_gan.text": Removed("words"),
+    "unet.text_pooled": Removed(True),
+    "sampling.guidance_rescale": Removed(0.0),
+    "unet.dropout": Removed(0.0, training_only=True),
 }
+PATCH_FRAMES = "unet.patch_frames"  # now the first entry of unet.fold_frames, which was always 1
 
 
 def in_todays_keys(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -24,10 +39,12 @@ def in_todays_keys(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
         section, name = key.split(".")
         if section in sections:
             sections[section].setdefault(name, value)
-    for key, built in REMOVED.items():
+    if (patch_frames := sections.get("unet", {}).pop("patch_frames", None)) is not None:
+        sections["unet"]["fold_frames"][0] *= patch_frames
+    for key, removed in REMOVED.items():
         section, name = key.split(".")
-        value = sections.get(section, {}).pop(name, built[0])
-        if value not in built:
+        value = sections.get(section, {}).pop(name, removed.value)
+        if value != removed.value and not removed.training_only:
             raise ValueError(f"{key}={value} is no longer built; sample by the version that trained it, or train again")
     for key, new in RENAMED.items():
         section, name = key.split(".")
@@ -43,6 +60,10 @@ def what_became_of(key: str) -> str | None:
     """Of an earlier key, the line's end that tells a user what to write today; None where there never was one."""
     if key in RENAMED:
         return f"renamed to {RENAMED[key]}: write that"
+    if key == PATCH_FRAMES:
+        return (
+            "now the first entry of unet.fold_frames (patch_frames 2 and fold_frames [1, 8] are [2, 8]): write it there"
+        )
     if key in REMOVED:
-        return f"no longer a param (it is always {REMOVED[key][0]!r}): delete the line"
+        return f"no longer a param (it is always {REMOVED[key].value!r}): delete the line"
     return None

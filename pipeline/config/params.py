@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.config.earlier import what_became_of
 
@@ -71,6 +71,7 @@ class TranscodeParams(Section):
     duration_s: PositiveFloat
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
+    background: str
     split: Literal["official", "1k-A"]
     group: str | None
     hold_out: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
@@ -80,6 +81,13 @@ class TranscodeParams(Section):
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat
     max_rejected_share: Share
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        if not re.fullmatch("white|gray|black|#[0-9a-f]{6}", value):
+            raise ValueError("allowed: white, gray, black, or '#rrggbb' in quotes and lower case")
+        return value
 
     @model_validator(mode="after")
     def _group_is_a_column_or_a_regex(self) -> TranscodeParams:
@@ -181,7 +189,6 @@ class UnetParams(Section):
     out_dim: Positive | None
     init_kernel_size: Positive
     patch: Positive
-    patch_frames: Positive
     fold_frames: listed(Positive)  # type: ignore[valid-type]
     unfold_frames: listed(Positive) | None  # type: ignore[valid-type]
     blocks_per_level: Positive
@@ -198,11 +205,8 @@ class UnetParams(Section):
     mid_attention: Literal["none", "factored", "joint"]
     temporal_conv: bool
     positions: bool
-    text_pooled: bool
     text_queries: Count
-    text_dropout: Share
     cond_dim: Positive | None
-    dropout: Share
 
     @model_validator(mode="after")
     def _one_entry_a_level(self) -> UnetParams:
@@ -211,8 +215,6 @@ class UnetParams(Section):
             given = len(getattr(self, key))
             if given != levels:
                 raise ValueError(f"{key} has {given} entries, but dim_mults has {levels} levels: give one per level")
-        if self.fold_frames[0] != 1:
-            raise ValueError(f"fold_frames starts with {self.fold_frames[0]}; it must be 1 (see patch_frames)")
         if self.unfold_frames is not None:
             self._check_unfolding(self.unfold_frames)
         if self.init_kernel_size % 2 == 0:
@@ -220,15 +222,15 @@ class UnetParams(Section):
         return self
 
     def _check_unfolding(self, unfolds: tuple[int, ...]) -> None:
-        folds = [self.patch_frames, *self.fold_frames[1:]]
+        folds = self.fold_frames
         if len(unfolds) != len(folds):
             raise ValueError(
                 f"unfold_frames has {len(unfolds)} entries, but there are {len(folds)} levels; null: as folded"
             )
         if math.prod(unfolds) != math.prod(folds):
             raise ValueError(
-                f"unfold_frames {list(unfolds)} gives back {math.prod(unfolds)} frames, but patch_frames x fold_frames "
-                f"folds {math.prod(folds)}: give as many, or null"
+                f"unfold_frames {list(unfolds)} gives back {math.prod(unfolds)} frames, but fold_frames "
+                f"{list(folds)} folds {math.prod(folds)}: give as many, or null"
             )
         for level in range(len(folds)):
             folded, given = math.prod(folds[: level + 1]), math.prod(unfolds[: level + 1])
@@ -241,10 +243,10 @@ class UnetParams(Section):
 
 class DiffusionParams(Section):
     objective: Literal["x0", "eps", "v"]
-    schedule: Literal["flow", "cosine", "linear", "sigmoid"]
+    schedule: Literal["flow", "cosine"]
     num_train_timesteps: Annotated[int, Field(ge=2)]
-    loss: Literal["l2", "l1", "huber"]
-    loss_weight: Literal["none", "velocity", "min_snr"]
+    loss: Literal["l2", "l1"]
+    loss_weight: Literal["none", "velocity"]
     loss_weight_max: PositiveFloat
     t_mean: float
     t_std: PositiveFloat
@@ -266,7 +268,7 @@ class TrainParams(Section):
     weight_decay: NonNegativeFloat
     betas: Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
     warmup_steps: Count
-    decay: Literal["cosine", "linear", "constant"]
+    decay: Literal["cosine", "constant"]
     final_lr_share: Share
     clip_grad_norm: NonNegativeFloat
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -274,6 +276,7 @@ class TrainParams(Section):
     ema_every: Positive
     precision: Literal["auto", "fp32", "bf16"]
     compile: bool
+    text_dropout: Share
     flip: bool
     prob_focus_present: Share
     ram_budget_gb: PositiveFloat
@@ -297,7 +300,6 @@ class SamplingParams(Section):
     num_inference_steps: Positive
     shift: PositiveFloat
     guidance_scale: NonNegativeFloat
-    guidance_rescale: Share
     guidance_interval: Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
     eta: Share
 
@@ -343,6 +345,7 @@ class EvaluateParams(Section):
     curve_prompts: Positive
     guidance_scales: listed(NonNegativeFloat)  # type: ignore[valid-type]
     steps: listed(Positive)  # type: ignore[valid-type]
+    unsaid_clips: Count
     showcase_prompts: Positive
     showcase_seeds: Positive
     seed: Seed

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from pipeline.config.params import DiffusionParams
 from pipeline.diffusion.schedules import build_schedule
 
-SCALE_MIN = 1e-5  # of a divisor alpha or sigma: below every table's, above the exact zeros of flow's ends
+SCALE_MIN = 1e-5  # of the divisor alpha: below every table's, above flow's exact zero at t = 1
 VELOCITY_T_MIN = 0.1  # of sigma in the velocity weight
 
 
@@ -74,46 +74,22 @@ class Diffusion:
         a, b = self.schedule.velocity_weights(t)
         return (a * x_t - sigma * answer) / (alpha * a + sigma * b)
 
-    def to_eps(self, answer: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps_pred out of an answer of the network. At sigma = 0 an x0_pred says nothing of eps."""
-        if self.params.objective == "eps":
-            return answer
-        t = broadcast_over(t, x_t)
-        alpha, sigma = self.alpha(t), self.sigma(t)
-        if self.params.objective == "x0":
-            return (x_t - alpha * answer) / sigma.clamp(min=SCALE_MIN)
-        a, b = self.schedule.velocity_weights(t)
-        return (b * x_t + alpha * answer) / (alpha * a + sigma * b)
-
     def loss(self, answer: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """(B,) weighted loss of each sample, the mean over its elements."""
         assert answer.shape == x0.shape == eps.shape == x_t.shape, (answer.shape, x0.shape, eps.shape, x_t.shape)
-        distance = {"l2": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}[self.params.loss]
+        distance = {"l2": F.mse_loss, "l1": F.l1_loss}[self.params.loss]
         error = distance(answer, self.target(x0, eps, t), reduction="none")
         return self.loss_weight(t) * error.flatten(1).mean(1)
 
     def loss_weight(self, t: Tensor) -> Tensor:
         """Weight of the objective's own error at t, in t's shape.
 
-        velocity: the error of v, whatever the answer is, capped at loss_weight_max.
-        min_snr: min(SNR, gamma) on the error of x0, gamma = loss_weight_max (Hang et al. 2023, section 3.4).
+        velocity: the error of v, whatever the network predicts, capped at loss_weight_max.
         """
-        cap, kind, objective = self.params.loss_weight_max, self.params.loss_weight, self.params.objective
-        alpha, sigma = self.alpha(t), self.sigma(t)
-        if kind == "none":
+        if self.params.loss_weight == "none" or self.params.objective == "v":
             return torch.ones_like(t)
-        if kind == "velocity":
-            if objective == "v":
-                return torch.ones_like(t)
-            scale = sigma if objective == "x0" else alpha
-            return scale.clamp(min=VELOCITY_T_MIN).pow(-2).clamp(max=cap)
-        if objective == "eps":  # an error of eps is sigma / alpha times as large in x0
-            return (cap * (sigma / alpha.clamp(min=SCALE_MIN)).pow(2)).clamp(max=1.0)
-        snr_capped = (alpha / sigma.clamp(min=SCALE_MIN)).pow(2).clamp(max=cap)
-        if objective == "x0":
-            return snr_capped
-        a, b = self.schedule.velocity_weights(t)
-        return snr_capped * (sigma / (alpha * a + sigma * b)).pow(2)
+        scale = self.sigma(t) if self.params.objective == "x0" else self.alpha(t)
+        return scale.clamp(min=VELOCITY_T_MIN).pow(-2).clamp(max=self.params.loss_weight_max)
 
 
 def broadcast_over(values: Tensor, x: Tensor) -> Tensor:

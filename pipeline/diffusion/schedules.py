@@ -1,6 +1,6 @@
 """How much signal and how much noise there is at diffusion time t in [0, 1]: x_t = alpha(t) x0 + sigma(t) eps.
 
-Two dialects with one face. Flow is the straight line from data to noise. The beta schedules are DDPM's tables: their
+Two dialects with one face. Flow is the straight line from data to noise. The cosine schedule is a table of DDPM's: its
 betas, alphas_cumprod and integer steps stay in this module, and step k of a table of n is t = (k + 1) / n outside it.
 """
 
@@ -90,24 +90,10 @@ def cosine_betas(steps: int) -> Tensor:
     return (1.0 - signal[1:] / signal[:-1]).clamp(max=BETA_MAX)
 
 
-def linear_betas(steps: int) -> Tensor:
-    """Ho et al. 2020, section 4; the ends are given for 1000 steps, and scaled for a shorter or longer table."""
-    first, last = _ends(steps)
-    return torch.linspace(first, last, steps, dtype=torch.float64).clamp(max=BETA_MAX)
-
-
-def sigmoid_betas(steps: int) -> Tensor:
-    """Xu et al. 2022 (GeoDiff): the linear schedule's ends, joined by a sigmoid."""
-    first, last = _ends(steps)
-    rise = torch.sigmoid(torch.linspace(-6.0, 6.0, steps, dtype=torch.float64))
-    return (first + (last - first) * rise).clamp(max=BETA_MAX)
-
-
 def build_schedule(diffusion: DiffusionParams) -> Schedule:
     if diffusion.schedule == "flow":
         return FlowSchedule(diffusion.t_mean, diffusion.t_std)
-    tables = {"cosine": cosine_betas, "linear": linear_betas, "sigmoid": sigmoid_betas}
-    return BetaSchedule(tables[diffusion.schedule](diffusion.num_train_timesteps))
+    return BetaSchedule(cosine_betas(diffusion.num_train_timesteps))
 
 
 def _spread_quantiles(n: int, generator: Generator) -> Tensor:
@@ -119,7 +105,3 @@ def _spread_quantiles(n: int, generator: Generator) -> Tensor:
     start = torch.rand(1, generator=generator, device=device, dtype=torch.float64)
     order = torch.randperm(n, generator=generator, device=device)
     return (start + order) / n
-
-
-def _ends(steps: int) -> tuple[float, float]:
-    return 1e-4 * 1000 / steps, 0.02 * 1000 / steps

@@ -42,7 +42,6 @@ class ModelCard:
     params: dict[str, Any]  # the params sections it was built and trained with, by section name
     steps: int
     seed: int
-    git_revision: str | None
     clips_seen: int
     vocabulary: tuple[str, ...] = ()  # the words of its train captions
     metrics: dict[str, Any] = field(default_factory=dict)  # its last train metrics
@@ -91,6 +90,10 @@ def read_card(folder: Path) -> ModelCard:
         raise ValueError(f"{path}: {error}") from None
     if tree.get("format") != FORMAT or card.family not in get_args(Family):
         raise ValueError(f"{path}: format {tree.get('format')!r}, family {card.family!r}; this version reads {FORMAT}")
+    if card.family == "unet" and card.text is None:
+        raise ValueError(
+            f"{path}: text is null, but a U-Net reads an encoder's vectors; the file was changed, or cut short"
+        )
     return card
 
 

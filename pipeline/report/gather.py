@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run's files: of the working tree, or of any revision that DVC can read.
+"""What a report shows, gathered from a run's files.
 
 A run is params, stage metrics, and for each model its metrics, curves and samples. A missing file leaves its part out;
 the page says so.
@@ -6,77 +6,29 @@ the page says so.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import pyarrow.parquet as pq
+import pandas as pd
 import yaml
 
 from pipeline.config.params import DATASETS
-from pipeline.data.shards import Row
+from pipeline.data.samples import Sample, read_samples
+from pipeline.report.files import Files
 
 MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}  # as shown, in the order of the columns
 STAGES = ("download", "transcode", "shapes", "moving_mnist", "embed", "judge", "train", "train_gan")
 TRAIN_STAGE = {"unet": "train", "gan": "train_gan"}
-
-
-class Files(Protocol):
-    """A tree of files, by path from the repository's root."""
-
-    def read(self, path: str) -> bytes | None:
-        """A file's bytes, or None where there is no such file."""
-
-    def names(self, folder: str) -> list[str]:
-        """Names in a folder, sorted; none where it is missing."""
-
-
-@dataclass(frozen=True)
-class FolderFiles:
-    """The working tree, or any folder laid out like it."""
-
-    root: Path
-
-    def read(self, path: str) -> bytes | None:
-        file = self.root / path
-        return file.read_bytes() if file.is_file() else None
-
-    def names(self, folder: str) -> list[str]:
-        place = self.root / folder
-        return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
-
-
-class RevisionFiles:
-    """A commit, branch, tag or experiment: files out of Git and the DVC cache."""
-
-    def __init__(self, revision: str, root: Path = Path()) -> None:
-        from dvc.api import DVCFileSystem
-        from dvc.scm import RevError, resolve_rev
-
-        repo = DVCFileSystem(str(root.resolve())).repo
-        try:
-            commit = resolve_rev(repo.scm, revision)
-        except RevError:
-            raise ValueError(f"{revision!r} is no commit, branch, tag or experiment here; see dvc exp show") from None
-        self.fs = DVCFileSystem(str(root.resolve()), rev=commit, subrepos=True)
-        self.folder = root.resolve().relative_to(repo.scm.root_dir)  # of a larger Git repository
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            return self.fs.cat_file((self.folder / path).as_posix())
-        except FileNotFoundError:
-            return None
-
-    def names(self, folder: str) -> list[str]:
-        try:
-            return sorted(Path(name).name for name in self.fs.ls((self.folder / folder).as_posix(), detail=False))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+SET_TITLES = {"shapes": "Moving shapes", "moving_mnist": "Moving digits"}
+MSRVTT_TITLES = {  # by download.source
+    "sample": "Sample clips, drawn here in MSR-VTT's layout",
+    "kaggle": "MSR-VTT",
+    "local": "Own clips",
+}
 
 
 @dataclass(frozen=True)
@@ -86,9 +38,14 @@ class ModelResult:
     label: str
     name: str  # unet | gan
     metrics: dict[str, Any]
-    samples: tuple[Row, ...]
-    tables: dict[str, list[dict[str, str]]]  # plots/evaluate/<model>/*.csv by name
-    history: dict[str, list[dict[str, str]]]  # plots/<train stage>/*.csv by name
+    samples: tuple[Sample, ...]
+    tables: dict[str, pd.DataFrame]  # plots/evaluate/<model>/*.csv by name
+    history: dict[str, pd.DataFrame]  # plots/<train stage>/*.csv by name
+
+    @property
+    def prompts(self) -> int:
+        """Number of evaluated prompts of the first kind."""
+        return int(self.metrics.get("seen.clips", self.metrics.get("retrieval.clips", 0)))
 
 
 @dataclass(frozen=True)
@@ -97,7 +54,6 @@ class Run:
 
     name: str
     params: dict[str, Any]
-    default_params: dict[str, Any] | None  # as committed; None where Git cannot say
     stages: dict[str, dict[str, Any]]  # metrics by stage, embed's as embed/<set>
     models: tuple[ModelResult, ...]
     ladder: Any
@@ -105,10 +61,32 @@ class Run:
 
     @property
     def dataset(self) -> str:
+        """The set that models were trained and evaluated on."""
         return str(self.params.get("dataset", ""))
 
+    @property
+    def repeats(self) -> dict[str, int]:
+        """Validation clips of the dataset that repeat a clip of another split: `exact`, `near`; empty: not counted."""
+        return self.sets.get(self.dataset, {}).get("repeats", {}).get("validate", {})
 
-def gather_run(files: Files, name: str, default_params: dict[str, Any] | None, *, prefix: str = "") -> Run:
+    @property
+    def validation_clips(self) -> int:
+        """Clips of the dataset's validation split."""
+        counts = self.sets.get(self.dataset, {}).get("counts", {})
+        return int(counts.get("validate", counts.get("val", 0)))
+
+    def set_title(self, name: str) -> str:
+        """A set's name as people say it."""
+        if name == "msrvtt":
+            return MSRVTT_TITLES[self.params.get("download", {}).get("source", "kaggle")]
+        return SET_TITLES.get(name, name.replace("_", " ").capitalize())
+
+    def param(self, section: str, key: str) -> Any:
+        """A param, or None where this run's params have no such key."""
+        return self.params.get(section, {}).get(key)
+
+
+def gather_run(files: Files, name: str, *, prefix: str = "") -> Run:
     """Read a run. Raises ValueError where it has no params or no evaluated model."""
     text = files.read("params.yaml")
     if text is None:
@@ -120,7 +98,6 @@ def gather_run(files: Files, name: str, default_params: dict[str, Any] | None, *
     return Run(
         name=name,
         params=yaml.safe_load(text),
-        default_params=default_params,
         stages=dict(_stage_metrics(files)),
         models=models,
         ladder=_json(files, "models/judge/ladder.json"),
@@ -132,22 +109,14 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
     metrics = _json(files, f"metrics/evaluate/{model}.json")
     if not metrics:
         return None
+    data = files.read(f"evaluations/{model}/samples.parquet")
     return ModelResult(
         label=prefix + MODEL_NAMES[model],
         name=model,
         metrics=metrics,
-        samples=_samples(files.read(f"evaluations/{model}/samples.parquet")),
-        tables=_tables(files, f"plots/evaluate/{model}"),
-        history=_tables(files, f"plots/{TRAIN_STAGE[model]}"),
-    )
-
-
-def _samples(data: bytes | None) -> tuple[Row, ...]:
-    if data is None:
-        return ()
-    return tuple(
-        Row(**{**record, "captions": tuple(record["captions"]), "attributes": json.loads(record["attributes"])})
-        for record in pq.read_table(io.BytesIO(data)).to_pylist()
+        samples=tuple(read_samples(io.BytesIO(data))) if data is not None else (),
+        tables=read_tables(files, f"plots/evaluate/{model}"),
+        history=read_tables(files, f"plots/{TRAIN_STAGE[model]}"),
     )
 
 
@@ -160,29 +129,19 @@ def _stage_metrics(files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
             yield stage, metrics
 
 
-def _tables(files: Files, folder: str) -> dict[str, list[dict[str, str]]]:
+def read_tables(files: Files, folder: str) -> dict[str, pd.DataFrame]:
+    """Tables by name; words like "none" stay words, an empty cell was not measured."""
     tables = {}
     for name in files.names(folder):
         data = files.read(f"{folder}/{name}") if name.endswith(".csv") else None
         if data is not None:
-            tables[Path(name).stem] = list(csv.DictReader(io.StringIO(data.decode("utf-8"))))
+            tables[Path(name).stem] = pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=[""])
     return tables
 
 
 def _json(files: Files, path: str) -> Any:
     data = files.read(path)
     return json.loads(data) if data is not None else {}
-
-
-def committed_params(root: Path) -> dict[str, Any] | None:
-    """params.yaml of the last commit, or None where there is no Git or no commit of it."""
-    try:
-        done = subprocess.run(
-            ["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, check=False, text=True, timeout=30
-        )
-    except FileNotFoundError:
-        return None
-    return yaml.safe_load(done.stdout) if done.returncode == 0 else None
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

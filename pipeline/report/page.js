@@ -53,36 +53,33 @@
     for (const prompt of document.querySelectorAll(".prompt")) prompt.hidden = wanted !== null && prompt.dataset.wrong !== wanted;
   });
 
-  // Hover on line charts: a cursor at the nearest x, and every line's value there.
+  // Values of line charts under the pointer, a finger or the arrow keys: a cursor at the nearest x.
   const tip = byId("tip");
-  const tell = (value) => Math.abs(value) >= 1000 ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
-  const nearest = (points, x) => points.reduce((best, point) => Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best);
+  const say = (value) => value === null ? "–" : Math.abs(value) >= 1000 ? value.toLocaleString("en") : String(value);
   for (const svg of document.querySelectorAll("svg[data-hover]")) {
     const chart = JSON.parse(svg.dataset.hover);
-    const all = [...new Set(chart.series.flatMap((line) => line.points.map((point) => point[0])))].sort((a, b) => a - b);
     const cursor = document.createElementNS("http://www.w3.org/2000/svg", "line");
     cursor.setAttribute("class", "cursor");
-    let index = all.length - 1;
-    const place = (x) => chart.left + (x - chart.x[0]) / (chart.x[1] - chart.x[0]) * (chart.right - chart.left);
+    let index = chart.px.length - 1;
     const show = () => {
-      const x = all[index], box = svg.getBoundingClientRect(), scale = box.width / svg.viewBox.baseVal.width;
-      const [top, bottom] = [12, svg.viewBox.baseVal.height - 40];
-      for (const [name, value] of [["x1", place(x)], ["x2", place(x)], ["y1", top], ["y2", bottom]]) cursor.setAttribute(name, value);
+      const box = svg.getBoundingClientRect(), px = chart.px[index];
+      for (const [name, value] of [["x1", px], ["x2", px], ["y1", chart.top], ["y2", chart.bottom]]) cursor.setAttribute(name, value);
       svg.append(cursor);
-      tip.textContent = `${chart.label} ${tell(x)}\n` + chart.series.map((line) => `${line.name}: ${tell(nearest(line.points, x)[1])}`).join("\n");
+      tip.textContent = `${chart.label} ${say(chart.x[index])}\n` + chart.lines.map((line) => `${line.name}: ${say(line.y[index])}`).join("\n");
       tip.hidden = false;
-      const left = box.left + place(x) * scale + 12;
+      const left = box.left + px * box.width / svg.viewBox.baseVal.width + 12;
       tip.style.left = `${Math.max(4, Math.min(left, innerWidth - tip.offsetWidth - 8))}px`;
       tip.style.top = `${Math.max(4, box.top + 14)}px`;
     };
     const hide = () => { tip.hidden = true; cursor.remove(); };
-    svg.addEventListener("pointermove", (event) => {
-      const box = svg.getBoundingClientRect();
-      const at = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-      index = all.reduce((best, x, i) => Math.abs(place(x) - at) < Math.abs(place(all[best]) - at) ? i : best, 0);
+    const point = (event) => {
+      const box = svg.getBoundingClientRect(), at = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+      index = chart.px.reduce((best, px, i) => Math.abs(px - at) < Math.abs(chart.px[best] - at) ? i : best, 0);
       show();
-    });
-    svg.addEventListener("pointerleave", hide);
+    };
+    svg.addEventListener("pointerdown", point);
+    svg.addEventListener("pointermove", point);
+    svg.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
     svg.addEventListener("focus", show);
     svg.addEventListener("blur", hide);
     svg.addEventListener("keydown", (event) => {
@@ -90,8 +87,19 @@
       if (event.key === "Escape") hide();
       if (!step) return;
       event.preventDefault();
-      index = Math.max(0, Math.min(all.length - 1, index + step));
+      index = Math.max(0, Math.min(chart.px.length - 1, index + step));
       show();
     });
   }
+  document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
+  // A line of words under each table that is wider than the screen.
+  const hint = () => {
+    for (const line of document.querySelectorAll(".swipe")) {
+      const box = line.previousElementSibling;
+      line.hidden = box.scrollWidth <= box.clientWidth + 1;
+    }
+  };
+  hint();
+  addEventListener("resize", hint);
 })();

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.data.frames import enlarge, to_rgb
-from pipeline.data.shards import Row
+from pipeline.data.samples import Sample
 from pipeline.render.clips import draw_line, write_mp4
 from pipeline.report.gather import ModelResult
-from pipeline.report.sections import KINDS
+from pipeline.report.samples import KINDS, first_samples
 
 SIDE = 256  # px of a clip, or the nearest whole multiple of its own side below
 GAP = 24
@@ -39,56 +39,48 @@ def write_reel(path: Path, models: Sequence[ModelResult]) -> bool:
 
 
 def _reel_fps(models: Sequence[ModelResult]) -> float:
-    return next(row.fps for model in models for row in model.samples)
+    return next(sample.fps for model in models for sample in model.samples)
 
 
 def reel_scenes(models: Sequence[ModelResult]) -> Iterator[list[np.ndarray]]:
     """The frames, uint8 (H, W, 3) of one size, of one prompt after the other."""
     for kind, name in KINDS.items():
-        firsts = [{row.attributes["index"]: row for row in _takes(model, kind, "model")} for model in models]
-        shared = sorted(set.intersection(*(set(rows) for rows in firsts))) if firsts else []
-        real = {row.attributes["index"]: row for model in models for row in _takes(model, kind, "real")}
+        firsts = [first_samples(model, kind, "model") for model in models]
+        shared = sorted(set.intersection(*(set(samples) for samples in firsts))) if firsts else []
+        real = {index: clip for model in models for index, clip in first_samples(model, kind, "real").items()}
         for index in shared[:PROMPTS_PER_KIND]:
-            drawn = [(model.label, rows[index]) for model, rows in zip(models, firsts, strict=True)]
+            drawn = [(model.label, samples[index]) for model, samples in zip(models, firsts, strict=True)]
             yield list(compose_scene([("real clip", real.get(index)), *drawn], name.lower()))
 
 
-def _takes(model: ModelResult, kind: str, role: str) -> list[Row]:
-    return [row for row in model.samples if (row.split, row.attributes["role"]) == (kind, role) and _is_first(row)]
-
-
-def _is_first(row: Row) -> bool:
-    return row.key.endswith("-0")
-
-
-def compose_scene(panels: Sequence[tuple[str, Row | None]], kind: str) -> Iterator[np.ndarray]:
+def compose_scene(panels: Sequence[tuple[str, Sample | None]], kind: str) -> Iterator[np.ndarray]:
     """Clips side by side on a title card, LOOPS times over; a panel without a clip stays empty."""
     from moviepy import CompositeVideoClip, ImageClip, VideoClip
 
-    rows = [row for _, row in panels if row is not None]
-    fps = rows[0].fps
-    n_frames = LOOPS * min(row.n_frames for row in rows)
+    samples = [sample for _, sample in panels if sample is not None]
+    fps = samples[0].fps
+    n_frames = LOOPS * min(sample.n_frames for sample in samples)
     seconds = (n_frames + 0.5) / fps  # moviepy cuts the product of seconds and rate down to a whole number
     layers = [ImageClip(_title_card(panels, kind)).with_duration(seconds)]
-    for column, (_, row) in enumerate(panels):
-        if row is not None:
-            frames = to_rgb(row.frames())[: n_frames // LOOPS]
+    for column, (_, sample) in enumerate(panels):
+        if sample is not None:
+            frames = to_rgb(sample.frames())[: n_frames // LOOPS]
             frames = enlarge(frames, max(1, SIDE // max(frames.shape[1:3])))
             clip = VideoClip(lambda t, frames=frames: frames[round(t * fps) % len(frames)], duration=seconds)
             layers.append(clip.with_position((GAP + column * (SIDE + GAP), HEADER)))
     yield from CompositeVideoClip(layers, use_bgclip=True).iter_frames(fps=fps, dtype="uint8")
 
 
-def _title_card(panels: Sequence[tuple[str, Row | None]], kind: str) -> np.ndarray:
+def _title_card(panels: Sequence[tuple[str, Sample | None]], kind: str) -> np.ndarray:
     """uint8 (H, W, 3): the prompt above, and who drew what below."""
     width = GAP + len(panels) * (SIDE + GAP)
     card = Image.new("RGB", (width, HEADER + SIDE + FOOTER), PAPER)
     draw = ImageDraw.Draw(card)
-    caption = next(row for _, row in panels if row is not None).captions[0]
+    caption = next(sample.caption for _, sample in panels if sample is not None)
     draw_line(draw, (GAP, 18), f"“{caption}”", width - 2 * GAP, 24, INK)
     draw_line(draw, (GAP, 52), kind, width - 2 * GAP, 16, SOFT)
-    for column, (label, row) in enumerate(panels):
-        right = None if row is None else row.attributes["right"]
-        verdict = {True: "  ·  right", False: "  ·  wrong", None: ""}[right]
+    for column, (label, sample) in enumerate(panels):
+        scores = sample.scores if sample is not None else None
+        verdict = "" if scores is None else "  ·  right" if scores.right else "  ·  wrong"
         draw_line(draw, (GAP + column * (SIDE + GAP), HEADER + SIDE + 10), label + verdict, SIDE, 18, INK)
     return np.asarray(card)

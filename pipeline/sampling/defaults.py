@@ -23,7 +23,6 @@ FLOW = SamplingParams(
     num_inference_steps=10,
     shift=8.0,
     guidance_scale=2.0,
-    guidance_rescale=0.0,
     guidance_interval=(0.65, 1.0),
     eta=1.0,
 )
@@ -32,7 +31,6 @@ BETAS = SamplingParams(
     num_inference_steps=1000,
     shift=1.0,
     guidance_scale=2.0,
-    guidance_rescale=0.0,
     guidance_interval=(0.0, 1.0),
     eta=1.0,
 )

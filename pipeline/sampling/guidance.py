@@ -1,7 +1,7 @@
 """From a network to a denoiser: text, classifier-free guidance and thresholding, bound before a sampler sees them.
 
-The conditional and the unconditional question go through the network as one batch; where guidance makes no difference
-(scale 1 or 0, no text, outside the interval) only one of them is asked.
+The conditional and the unconditional prediction are one batch of the network; where guidance makes no difference
+(scale 1 or 0, no text, outside the interval) only one of them is computed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class VideoNetwork(Protocol):
-    """x_t (B, C, F, H, W), t (B,) and captions to an answer of x_t's shape; rows of drop_text get the null caption."""
+    """x_t (B, C, F, H, W), t (B,) and captions to a prediction (x0, eps or v) of x_t's shape.
+
+    Rows where drop_text (B,) is True get the null caption.
+    """
 
     def __call__(self, x: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor: ...
 
@@ -35,7 +38,6 @@ class GuidedDenoiser:
     text: TextBatch | None
     negative: TextBatch | None
     guidance_scale: float
-    guidance_rescale: float
     guidance_interval: tuple[float, float]
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -48,31 +50,31 @@ class GuidedDenoiser:
         low, high = self.guidance_interval
         scale = self.guidance_scale if low <= float(t) <= high else 1.0  # Kynkäänniemi et al. 2024, equation 5
         if self.text is None or scale == 1.0:
-            x0_pred = self._ask(x_t, t, self.text)
+            x0_pred = self._predict(x_t, t, self.text)
         elif scale == 0.0:
-            x0_pred = self._ask(x_t, t, self.negative)
+            x0_pred = self._predict(x_t, t, self.negative)
         else:
-            cond, uncond = self._ask_both(x_t, t, self.text)
-            x0_pred = rescale_guidance(uncond + scale * (cond - uncond), cond, self.guidance_rescale)
+            cond, uncond = self._predict_both(x_t, t, self.text)  # (B, C, F, H, W) each
+            x0_pred = uncond + scale * (cond - uncond)
         params = self.diffusion.params
         return threshold(x0_pred, params.threshold_percentile if params.dynamic_thresholding else None)
 
-    def _ask(self, x_t: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor:
+    def _predict(self, x_t: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor:
         """One pass through the network, as x0_pred in x_t's type; no text is the null caption."""
-        each_t = t.to(x_t.device, torch.float32).expand(len(x_t))
-        answer = self.model(x_t, each_t, text, drop_text)
-        return self.diffusion.to_x0(answer.to(x_t.dtype), x_t, t)
+        each_t = t.to(x_t.device, torch.float32).expand(len(x_t))  # (B,)
+        model_output = self.model(x_t, each_t, text, drop_text)  # (B, C, F, H, W)
+        return self.diffusion.to_x0(model_output.to(x_t.dtype), x_t, t)
 
-    def _ask_both(self, x_t: Tensor, t: Tensor, text: TextBatch) -> tuple[Tensor, Tensor]:
+    def _predict_both(self, x_t: Tensor, t: Tensor, text: TextBatch) -> tuple[Tensor, Tensor]:
         """(conditional, unconditional) x0_pred out of one pass of twice the batch."""
         b = len(x_t)
         drop_text = None
         if self.negative is None:
-            both = text.select(torch.arange(2 * b, device=x_t.device) % b)
-            drop_text = torch.arange(2 * b, device=x_t.device) >= b
+            both = text.select(torch.arange(2 * b, device=x_t.device) % b)  # 2 B captions
+            drop_text = torch.arange(2 * b, device=x_t.device) >= b  # (2 B,)
         else:
             both = join_texts(text, self.negative)
-        cond, uncond = self._ask(torch.cat([x_t, x_t]), t, both, drop_text).chunk(2)
+        cond, uncond = self._predict(torch.cat([x_t, x_t]), t, both, drop_text).chunk(2)
         return cond, uncond
 
 
@@ -97,30 +99,21 @@ def guided_denoiser(
         text=text,
         negative=negative,
         guidance_scale=sampling.guidance_scale,
-        guidance_rescale=sampling.guidance_rescale,
         guidance_interval=sampling.guidance_interval,
     )
-
-
-def rescale_guidance(guided: Tensor, cond: Tensor, share: float) -> Tensor:
-    """Give a guided x0_pred the conditional one's spread, by `share` (Lin et al. 2023, equations 14 to 16)."""
-    if share == 0.0:
-        return guided
-    spread = [broadcast_over(x.flatten(1).std(1), x) for x in (cond, guided)]
-    return guided * (share * spread[0] / spread[1] + (1.0 - share))
 
 
 def threshold(x0_pred: Tensor, percentile: float | None) -> Tensor:
     """Bring (B, ...) into [-1, 1]: by clipping, or dynamically by each sample's percentile of |x0| (Imagen, 2.3)."""
     if percentile is None:
         return x0_pred.clamp(-1.0, 1.0)
-    limit = torch.quantile(x0_pred.detach().abs().flatten(1), percentile, dim=1).clamp(min=1.0)
+    limit = torch.quantile(x0_pred.detach().abs().flatten(1), percentile, dim=1).clamp(min=1.0)  # (B,)
     limit = broadcast_over(limit, x0_pred)
     return torch.minimum(torch.maximum(x0_pred, -limit), limit) / limit
 
 
 def join_texts(first: TextBatch, second: TextBatch) -> TextBatch:
-    """One batch of both, the shorter token sequences padded."""
+    """The captions of both, (B1 + B2), the shorter token sequences padded."""
     length = max(first.tokens.shape[1], second.tokens.shape[1])
     pads = [length - text.tokens.shape[1] for text in (first, second)]
     return replace(

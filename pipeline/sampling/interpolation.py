@@ -1,4 +1,4 @@
-"""Between two clips: both are noised to the same t with the same noise, mixed, and denoised under a caption.
+"""Interpolation of two clips: both are noised to the same t with the same noise, mixed, and denoised under a caption.
 
 With one noise for both, the mixture is exactly as noisy as the network expects at t, whatever the weight.
 """
@@ -46,10 +46,10 @@ def interpolate_clips(
     if text is not None and len(text) != len(first):
         raise ValueError(f"{len(text)} captions for {len(first)} clips: give one for each")
 
-    generator = seeded_generators(seeds)
-    mixed = torch.lerp(first, second, torch.tensor(weights).to(first).reshape(-1, 1, 1, 1, 1))
+    generators = seeded_generators(seeds)
+    mixed = torch.lerp(first, second, torch.tensor(weights).to(first).reshape(-1, 1, 1, 1, 1))  # (B, C, F, H, W)
     start = torch.tensor(t, dtype=torch.float64)
-    x_t = diffusion.add_noise(mixed, draw_noise_like(mixed, generator), start)
+    x_t = diffusion.add_noise(mixed, draw_noise_like(mixed, generators), start)
     times = start * diffusion.times(sampling.num_inference_steps, sampling.shift)
     denoise = guided_denoiser(model, diffusion, None if text is None else text.to(first.device), sampling)
-    return build_sampler(sampling)(denoise, x_t, times, generator=generator)
+    return build_sampler(sampling)(denoise, x_t, times, generators=generators)

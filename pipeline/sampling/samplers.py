@@ -1,8 +1,8 @@
-"""From noise to data: samplers as free functions of one signature, `sample_x(denoise, x, times, *, generator)`.
+"""From noise to data: samplers as free functions of one signature, `sample_x(denoise, x, times, *, generators)`.
 
-`denoise` answers x0_pred and knows its alpha and sigma, so each sampler serves flow and the beta schedules. `times`
-falls from 1 (pure noise) to 0. Each sample draws from its own generator, on the CPU: neither the batch size nor the
-device changes a sample.
+`denoise` predicts x0 and knows its alpha and sigma, so each sampler serves flow and the beta schedules. `times` falls
+from 1 (pure noise) to 0. Stochastic samplers draw each sample's noise from its own generator, on the CPU: neither the
+batch size nor the device changes a sample.
 """
 
 from __future__ import annotations
@@ -38,26 +38,38 @@ class Denoiser(Protocol):
 
 
 class Sampler(Protocol):
+    """Noise (B, ...) to data of its shape."""
+
     def __call__(
         self,
         denoise: Denoiser,
         x: Tensor,  # (B, ...) unit noise
         times: Tensor,  # (steps + 1,) falling from 1 to 0
         *,
-        generator: Sequence[Generator],  # one per sample
+        generators: Sequence[Generator] = (),  # one per sample where the sampler adds noise; else unused
         callback: Callback | None = None,
     ) -> Tensor: ...
 
 
 def sample_euler(
-    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    *,
+    generators: Sequence[Generator] = (),
+    callback: Callback | None = None,
 ) -> Tensor:
     """First order along the straight line from x0_pred to eps_pred; the same as DDIM with eta 0."""
     return _walk(partial(_first_order, denoise), denoise, x, times, callback)
 
 
 def sample_heun(
-    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    *,
+    generators: Sequence[Generator] = (),
+    callback: Callback | None = None,
 ) -> Tensor:
     """Second order, two evaluations a step but the last (Karras et al. 2022, algorithm 1).
 
@@ -65,9 +77,9 @@ def sample_heun(
     """
 
     def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
-        total, total_next = (denoise.alpha(s) + denoise.sigma(s) for s in (t, t_next))
+        total, total_next = (denoise.alpha(s) + denoise.sigma(s) for s in (t, t_next))  # scalars
         u, u_next = denoise.sigma(t) / total, denoise.sigma(t_next) / total_next
-        y = x / total
+        y = x / total  # (B, ...)
         slope = (y - x0_pred) / u
         y_next = y + (u_next - u) * slope
         if u_next > 0:
@@ -83,35 +95,45 @@ def sample_ddim(
     x: Tensor,
     times: Tensor,
     *,
-    generator: Sequence[Generator],
+    generators: Sequence[Generator] = (),
     callback: Callback | None = None,
     eta: float = 0.0,  # share of the ancestral noise; 0: deterministic
 ) -> Tensor:
     """Song et al. 2021, equations 12 and 16, in any alpha and sigma."""
 
     def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
-        eps_pred = (x - denoise.alpha(t) * x0_pred) / denoise.sigma(t)
-        noise_std = eta * posterior(denoise, t, t_next).variance.sqrt()
+        eps_pred = (x - denoise.alpha(t) * x0_pred) / denoise.sigma(t)  # (B, ...)
+        noise_std = eta * posterior(denoise, t, t_next).variance.sqrt()  # scalar
         eps_share = (denoise.sigma(t_next) ** 2 - noise_std**2).clamp(min=0.0).sqrt()
-        return _add_noise(denoise.alpha(t_next) * x0_pred + eps_share * eps_pred, noise_std, generator)
+        return _add_noise(denoise.alpha(t_next) * x0_pred + eps_share * eps_pred, noise_std, generators)
 
     return _walk(update, denoise, x, times, callback)
 
 
 def sample_ddpm(
-    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    *,
+    generators: Sequence[Generator] = (),
+    callback: Callback | None = None,
 ) -> Tensor:
     """Ancestral sampling (Ho et al. 2020, algorithm 2): each step draws from the posterior at x0_pred."""
 
     def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
         step_back = posterior(denoise, t, t_next)
-        return _add_noise(step_back.x0_share * x0_pred + step_back.x_share * x, step_back.variance.sqrt(), generator)
+        return _add_noise(step_back.x0_share * x0_pred + step_back.x_share * x, step_back.variance.sqrt(), generators)
 
     return _walk(update, denoise, x, times, callback)
 
 
 def sample_dpmpp_2m(
-    denoise: Denoiser, x: Tensor, times: Tensor, *, generator: Sequence[Generator], callback: Callback | None = None
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    *,
+    generators: Sequence[Generator] = (),
+    callback: Callback | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order for one evaluation a step.
 
@@ -159,10 +181,10 @@ def sample_video(
         raise ValueError(f"{len(text)} captions for {len(seeds)} seeds: give one seed for each caption")
     text, negative = (None if each is None else each.to(device) for each in (text, negative))
     denoise = guided_denoiser(model, diffusion, text, sampling, negative)
-    generator = seeded_generators(seeds)
-    x = draw_noise(generator, shape).to(device)
-    times = diffusion.times(sampling.num_inference_steps, sampling.shift)
-    return build_sampler(sampling)(denoise, x, times, generator=generator, callback=callback)
+    generators = seeded_generators(seeds)
+    x = draw_noise(generators, shape).to(device)  # (B, C, F, H, W)
+    times = diffusion.times(sampling.num_inference_steps, sampling.shift)  # (steps + 1,)
+    return build_sampler(sampling)(denoise, x, times, generators=generators, callback=callback)
 
 
 def build_sampler(sampling: SamplingParams) -> Sampler:
@@ -190,17 +212,19 @@ def posterior(denoise: Denoiser, t: Tensor, t_next: Tensor) -> Posterior:
 
 
 def seeded_generators(seeds: Sequence[int]) -> list[Generator]:
+    """One generator on the CPU for each seed, in 0 to 2^32 - 1: it drops higher bits."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def draw_noise(generator: Sequence[Generator], shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def draw_noise(generators: Sequence[Generator], shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """(B, *shape) unit noise on the CPU, each sample from its own generator."""
-    return torch.stack([torch.randn(*shape, generator=each, dtype=dtype) for each in generator])
+    return torch.stack([torch.randn(*shape, generator=each, dtype=dtype) for each in generators])
 
 
-def draw_noise_like(x: Tensor, generator: Sequence[Generator]) -> Tensor:
-    assert len(generator) == len(x), f"{len(generator)} generators for {len(x)} samples"
-    return draw_noise(generator, x.shape[1:], x.dtype).to(x.device)
+def draw_noise_like(x: Tensor, generators: Sequence[Generator]) -> Tensor:
+    """Unit noise of the shape, type and device of x (B, ...), each sample from its own generator."""
+    assert len(generators) == len(x), f"{len(generators)} generators for {len(x)} samples"
+    return draw_noise(generators, x.shape[1:], x.dtype).to(x.device)
 
 
 def _walk(
@@ -211,8 +235,8 @@ def _walk(
     callback: Callback | None,
 ) -> Tensor:
     """Denoise and update from each time to the next."""
-    for step, (t, t_next) in enumerate(pairwise(times), start=1):
-        x0_pred = denoise(x, t)
+    for step, (t, t_next) in enumerate(pairwise(times), start=1):  # scalars
+        x0_pred = denoise(x, t)  # (B, ...)
         x = update(x, x0_pred, t, t_next)
         if callback is not None:
             callback(step, len(times) - 1, x0_pred)
@@ -225,9 +249,9 @@ def _first_order(denoise: Denoiser, x: Tensor, x0_pred: Tensor, t: Tensor, t_nex
     return shrink * x + (denoise.alpha(t_next) - shrink * denoise.alpha(t)) * x0_pred
 
 
-def _add_noise(x: Tensor, std: Tensor, generator: Sequence[Generator]) -> Tensor:
-    """x with fresh noise; where std is 0, nothing is drawn."""
-    return x + std * draw_noise_like(x, generator) if std > 0 else x
+def _add_noise(x: Tensor, std: Tensor, generators: Sequence[Generator]) -> Tensor:
+    """x (B, ...) with fresh noise of a scalar std; where std is 0, nothing is drawn."""
+    return x + std * draw_noise_like(x, generators) if std > 0 else x
 
 
 def _log_snr(denoise: Denoiser, t: Tensor) -> float:

@@ -51,12 +51,13 @@ def build_network(card: ModelCard) -> nn.Module:
         return build_gan(card)
     from pipeline.diffusion.unet.unet3d import build_unet
 
+    assert card.text is not None, "read_card sees to it"
     return build_unet(
         read_section(UnetParams, card, "unet"),
         frames=card.frames,
         resolution=card.resolution,
         channels=card.channels,
-        text_width=card.text["width"] if card.text else None,
+        text_width=card.text["width"],
     )
 
 

@@ -76,7 +76,6 @@ def write_gan_outputs(
         params={"train_gan": params.model_dump(mode="json")},
         steps=result.steps,
         seed=params.seed,
-        git_revision=None,  # equal runs at two commits are equal bytes; dvc.lock knows the code
         clips_seen=result.clips_seen,
         vocabulary=vocabulary_of(index.distinct_captions()),
         metrics=learnt,

@@ -26,7 +26,7 @@ def lr_share(step: int, params: TrainParams) -> float:
     if params.decay == "constant":
         return 1.0
     done = (step - params.warmup_steps) / max(1, params.steps - 1 - params.warmup_steps)
-    left = 0.5 * (1.0 + math.cos(math.pi * done)) if params.decay == "cosine" else 1.0 - done
+    left = 0.5 * (1.0 + math.cos(math.pi * done))
     return params.final_lr_share + (1.0 - params.final_lr_share) * left
 
 

@@ -51,7 +51,6 @@ def write_outputs(
         params={name: section.model_dump(mode="json") for name, section in sections.items()},
         steps=result.steps,
         seed=params.seed,
-        git_revision=None,  # equal runs at two commits are equal bytes; dvc.lock knows the code
         clips_seen=result.clips_seen,
         vocabulary=vocabulary_of(feed.clips.index.distinct_captions()),
         metrics=learnt,

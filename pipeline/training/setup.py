@@ -35,10 +35,6 @@ def clip_shape(params: TrainParams) -> ClipShape:
     return ClipShape(params.frames, params.resolution, params.channels)
 
 
-def uses_text(unet: UnetParams) -> bool:
-    return unet.text_pooled or unet.text_queries > 0 or any(unet.cross_attention)
-
-
 def open_feed(folder: Path, params: TrainParams, texts: CaptionTable | None) -> ClipFeed:
     """The train split's feed; clips without a caption in the table are left out, and counted in the log."""
     known = None if texts is None else texts.index
@@ -53,7 +49,7 @@ def open_feed(folder: Path, params: TrainParams, texts: CaptionTable | None) -> 
     return ClipFeed(clips, batch_size=params.batch_size, seed=params.seed, flip=params.flip)
 
 
-def start_network(unet: UnetParams, params: TrainParams, texts: CaptionTable | None, index: SplitIndex) -> UNet3D:
+def start_network(unet: UnetParams, params: TrainParams, texts: CaptionTable, index: SplitIndex) -> UNet3D:
     """The network as `params.seed` starts it, with the statistics of the train captions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
@@ -62,10 +58,9 @@ def start_network(unet: UnetParams, params: TrainParams, texts: CaptionTable | N
             frames=params.frames,
             resolution=params.resolution,
             channels=params.channels,
-            text_width=None if texts is None else texts.info.width,
+            text_width=texts.info.width,
         )
-    if texts is not None:
-        network.set_text_statistics(*text_statistics(texts, index.distinct_captions()))
+    network.set_text_statistics(*text_statistics(texts, index.distinct_captions()))
     return network
 
 

@@ -26,13 +26,12 @@ from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
 from pipeline.sources.splits import HoldOut
 from pipeline.transcode.child import ClipAnswer
-from pipeline.transcode.decode import FrameSpec
 from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
+from pipeline.transcode.spec import FrameSpec, rgb_of
 from pipeline.transcode.workers import BatchSettings, Limits, decoders, transcode_batch
 
 log = logging.getLogger("t2v")
 
-DECODER = "pipeline.transcode.decode:decode_clip"
 CLIPS_PER_BATCH = 8
 
 
@@ -73,7 +72,7 @@ class Transcoding:
         *,
         scratch: Path,  # finished shards survive a kill here
         left_out: Mapping[str, str] | None = None,  # files that never came into the archive, and why
-        decoder: str = DECODER,  # "module:function", imported by the decoder processes
+        decoder: str | None = None,  # "module:function" in place of decode_clip
     ) -> None:
         self.archive, self.captions, self.params = archive, captions.matched(archive.entries), params
         self.scratch, self.decoder, self.left_out = scratch, decoder, left_out or {}
@@ -123,7 +122,8 @@ class Transcoding:
     def _make(self, todo: Sequence[int], workers: Workers) -> None:
         """Finish shards in order; the clips of those that follow are under way by then."""
         params = self.params
-        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit)
+        background = rgb_of(params.background)
+        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit, background)
         limits = Limits(params.time_limit_s, params.memory_limit_gb)
         settings = BatchSettings(str(self.archive.path.resolve()), spec, params.fps, self.decoder, limits)
         groups = {index: list(self._batches(index)) for index in todo}

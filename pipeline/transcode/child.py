@@ -26,7 +26,7 @@ import numpy as np
 from pipeline.data.gif import encode_gif
 from pipeline.runtime.start import die_with_parent
 from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
-from pipeline.transcode.decode import ClipError, FrameSpec
+from pipeline.transcode.spec import ClipError, FrameSpec
 
 LENGTHS = struct.Struct(">QQQ")  # before each answer: bytes of its GIF, reason and detail
 IDLE_S = 60.0  # without a job
@@ -41,7 +41,7 @@ class ClipJob:
     entry: VideoEntry
     spec: FrameSpec
     fps: float
-    decoder: str  # "module:function" of (bytes or path, spec) -> uint8 frames
+    decoder: str | None  # "module:function" of (bytes or path, spec) -> uint8 frames; None: decode_clip
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,11 @@ def _archive(path: str) -> VideoArchive:
 
 
 @lru_cache(maxsize=1)
-def _decoder(name: str) -> Callable[[bytes | Path, FrameSpec], np.ndarray]:
+def _decoder(name: str | None) -> Callable[[bytes | Path, FrameSpec], np.ndarray]:
+    if name is None:
+        from pipeline.transcode.decode import decode_clip  # its libraries belong into this process alone
+
+        return decode_clip
     module, function = name.split(":")
     return getattr(importlib.import_module(module), function)
 

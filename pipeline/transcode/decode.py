@@ -1,237 +1,175 @@
-"""One video file to n square uint8 frames, by PyAV.
+"""One clip's bytes to n square uint8 frames, by PyAV.
 
 Frames are chosen by presentation time: at i·D/n after the first frame, D being the whole clip or its first seconds; a
-time after the end shows the last frame. Pixels are scaled as displayed: rotated, with square pixels, HDR tone-mapped.
-What cannot be shown right is an error with the decoder's words, never a grey or black frame.
+time after the end shows the last frame. Pixels are scaled as displayed: cropped, rotated, with square pixels, HDR
+tone-mapped, alpha laid over a ground. What cannot be shown right is an error with the decoder's words, never a grey or
+black frame.
 """
 
 from __future__ import annotations
 
-import io
-import struct
+import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
 import av.logging
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
-from av.video.stream import VideoStream
 
-from pipeline.transcode.hdr import tone_map
+from pipeline.transcode.clock import Pictures
+from pipeline.transcode.cropping import Crop, container_crop
+from pipeline.transcode.picture_files import is_animated, picture_kind, refuse_cut
+from pipeline.transcode.probe import Footage, decoded, decoder_of, open_container, read_footage
+from pipeline.transcode.selection import Selection
+from pipeline.transcode.spec import ClipError, FrameSpec
+from pipeline.transcode.squares import Squarer
+from pipeline.transcode.webp import WebpAnimation
 
-# Playlists and scripts that open other files or addresses are not among them.
-DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,live_flv,ogg,asf,mxf,gif,h264,hevc,ivf,m4v"
-)
-MAX_ASPECT = 50
-HDR_CURVES = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
-EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT  # same on each CPU
-
-
-class ClipError(ValueError):
-    """A clip that cannot be used. `reason` is one of a few words, the message the decoder's own."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class FrameSpec:
-    """Which frames of a clip, and how they become squares."""
-
-    frames: int
-    resolution: int  # px, height and width
-    span: Literal["whole", "first"]
-    duration_s: float  # used by span: first
-    fit: Literal["crop", "pad", "stretch"]
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """In ticks of the stream's time base."""
-
-    wanted: list[int]  # one for each frame of the answer, rising
-    shown: frozenset[int]  # times of the frames that are shown then; empty where packets carry none
+UNKNOWN, PROGRESSIVE = 0, 1  # libavcodec's AVFieldOrder
+STILL_DECODERS = {"png": "png", "jpeg": "mjpeg", "webp": "webp"}
 
 
 def decode_clip(source: bytes | Path, spec: FrameSpec) -> np.ndarray:
-    """uint8 (spec.frames, resolution, resolution, 3). Raises ClipError: unreadable, no video, damaged or truncated."""
+    """uint8 (spec.frames, resolution, resolution, 3). Raises ClipError where the clip cannot be shown right."""
     av.logging.set_level(av.logging.ERROR)
-    av.logging.get_last_error()
-    try:
-        with _open(source) as container:
-            stream = _video_stream(container)
-            timing = _timing(container, stream, spec)
-        with _open(source) as container:
-            return _frames(container, _video_stream(container), timing, spec)
-    except av.error.MemoryError as error:
-        raise MemoryError(_words(error)) from None
-    except av.error.FFmpegError as error:
-        raise ClipError("unreadable", _words(error)) from None
-
-
-def _words(error: av.error.FFmpegError) -> str:
-    logged = str(error.log[-1]).strip() if error.log else ""
-    return f"{error.strerror}{f': {logged}' if logged else ''}"
-
-
-def _open(source: bytes | Path) -> InputContainer:
-    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    container = av.open(file, metadata_errors="replace", options={"format_whitelist": DEMUXERS})
-    assert isinstance(container, InputContainer)
-    return container
-
-
-def _video_stream(container: InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or av.stream.Disposition.attached_pic in stream.disposition:
-        kinds = ", ".join(sorted({other.type for other in container.streams})) or "none"
-        raise ClipError("no video", f"no video stream in it (streams: {kinds})")
-    if stream.codec_context is None:
-        raise ClipError("unreadable", "no decoder for its video codec")
-    stream.thread_type = "NONE"
-    stream.codec_context.thread_count = 1
-    return stream
-
-
-def _timing(container: InputContainer, stream: VideoStream, spec: FrameSpec) -> _Timing:
-    """Times of all frames that matter, from the packets alone: containers' own durations are often wrong."""
-    assert stream.time_base is not None
-    asked = max(1, round(spec.duration_s / stream.time_base)) if spec.span == "first" else None
-    packets = _packets(container, stream, asked)
-    if not packets:
-        raise ClipError("truncated", f"its header is there, but not one frame{_last_words()}")
-    if asked is None and len(packets) < 0.9 * stream.frames:
-        raise ClipError("truncated", f"{len(packets)} of {stream.frames} frames are there")
-    times = sorted(p.pts for p in packets if p.pts is not None)
-    known = len(times) == len(packets)
-    if not known:
-        times = sorted(p.dts for p in packets if p.dts is not None)
-    if not times:
-        raise ClipError("unreadable", "its packets carry no times")
-    step = (times[-1] - times[0]) // (len(times) - 1) if len(times) > 1 else 1
-    length = asked or times[-1] - times[0] + max(1, packets[-1].duration or step)
-    wanted = [times[0] + index * length // spec.frames for index in range(spec.frames)]
-    shown = np.searchsorted(times, wanted, side="right") - 1
-    return _Timing(wanted, frozenset(times[i] for i in shown) if known else frozenset())
-
-
-def _packets(container: InputContainer, stream: VideoStream, length: int | None) -> list[Packet]:
-    """Those that give a frame; where `length` ticks are asked for, none that is decoded after them."""
-    packets: list[Packet] = []
-    end: int | None = None
-    for packet in container.demux(stream):
-        if not packet.size or packet.is_discard:
-            continue
-        packets.append(packet)
-        if end is None and length is not None and packet.pts is not None:
-            end = packet.pts + length
-        if end is not None and packet.dts is not None and packet.dts > end:
-            break
-    return packets
-
-
-def _frames(container: InputContainer, stream: VideoStream, timing: _Timing, spec: FrameSpec) -> np.ndarray:
-    """Hold each frame until the next one's time; past the end, hold the last."""
-    squarer = _Squarer(spec, stream)
-    taken: list[np.ndarray] = []
-    current: VideoFrame | None = None
-    for frame in _decoded(container, stream, timing):
-        if frame.is_corrupt:  # the decoder guessed, and later frames build on its guess
-            raise ClipError("damaged", f"a frame at {frame.time or 0.0:.2f} s is corrupt{_last_words()}")
-        if frame.pts is not None and current is not None:
-            due = sum(time < frame.pts for time in timing.wanted[len(taken) :])
-            taken += [squarer.square(current)] * due if due else []
-        current = frame
-        if len(taken) == spec.frames:
-            break
-    if current is None:
-        raise ClipError("damaged", f"no frame could be decoded{_last_words()}")
-    if len(taken) < spec.frames:
-        taken += [squarer.square(current)] * (spec.frames - len(taken))
-    return np.stack(taken)
-
-
-def _decoded(container: InputContainer, stream: VideoStream, timing: _Timing) -> Iterator[VideoFrame]:
-    """Frames in order of time. Of those that no other frame refers to, only the wanted ones are decoded."""
-    codec = stream.codec_context
-    for packet in container.demux(stream):
-        if timing.shown:
-            skip = packet.pts is not None and packet.pts not in timing.shown
-            codec.skip_frame = "NONREF" if skip else "DEFAULT"
+    av.logging.set_skip_repeated(False)  # else a clip that says what the one before said says nothing
+    with av.logging.Capture() as logged:  # what libav says of this clip, and not of the one before
         try:
-            yield from packet.decode()
-        except av.error.InvalidDataError as error:
-            raise ClipError("damaged", _words(error)) from None
+            return _decode(source, spec)
+        except av.error.MemoryError as error:
+            raise MemoryError(str(error.strerror)) from None
+        except av.error.FFmpegError as error:
+            reason, message = "unreadable", str(error.strerror)
+        except ClipError as error:
+            reason, message = error.reason, str(error)
+    words = " ".join(logged[-1][2].split()) if logged and reason in ("damaged", "unreadable") else ""
+    raise ClipError(reason, f"{message}: {words}" if words else message)
 
 
-def _last_words() -> str:
-    _, last = av.logging.get_last_error()
-    return f": {last[2].strip()}" if last else ""
+def _decode(source: bytes | Path, spec: FrameSpec) -> np.ndarray:
+    kind = picture_kind(_head(source))
+    if kind is None:
+        return _decode_moving(source, None, spec)
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    refuse_cut(data)
+    if kind == "gif":
+        return _decode_moving(data, "gif", spec)
+    if not is_animated(data):
+        return _decode_still(data, STILL_DECODERS[kind], spec)
+    return _decode_moving(data, "apng", spec) if kind == "png" else _decode_webp(data, spec)
 
 
-class _Squarer:
-    """Frames as displayed, fitted into a square."""
-
-    def __init__(self, spec: FrameSpec, stream: VideoStream) -> None:
-        self.spec = spec
-        self.pixel_aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-        self.reformatter = VideoReformatter()
-
-    def square(self, frame: VideoFrame) -> np.ndarray:
-        """uint8 (resolution, resolution, 3)."""
-        width, height = self._scaled(frame)
-        pixels = self._scale(frame, width, height)
-        return np.ascontiguousarray(_upright(self._fit(pixels), frame))
-
-    def _scaled(self, frame: VideoFrame) -> tuple[int, int]:
-        """Width and height in px, before cropping or padding."""
-        side = self.spec.resolution
-        aspect = frame.width * self.pixel_aspect / frame.height
-        if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
-            raise ClipError("unreadable", f"{frame.width}x{frame.height} px is no picture (more than {MAX_ASPECT}:1)")
-        if self.spec.fit == "stretch":
-            return side, side
-        wide = (aspect >= 1) == (self.spec.fit == "crop")
-        return (max(1, round(side * aspect)), side) if wide else (side, max(1, round(side / aspect)))
-
-    def _scale(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
-        shrinks = width <= frame.width and height <= frame.height
-        how = (Interpolation.AREA if shrinks else Interpolation.BICUBIC) | EXACT
-        is_hdr = frame.color_trc in HDR_CURVES
-        scaled = self.reformatter.reformat(
-            frame, width, height, "rgb48le" if is_hdr else "rgb24", interpolation=how, dst_color_range="JPEG", threads=1
-        )
-        pixels = scaled.to_ndarray()
-        return tone_map(pixels, is_pq=frame.color_trc == ColorTrc.SMPTE2084) if is_hdr else pixels
-
-    def _fit(self, pixels: np.ndarray) -> np.ndarray:
-        side = self.spec.resolution
-        height, width, _ = pixels.shape
-        if self.spec.fit == "pad":
-            square = np.zeros((side, side, 3), np.uint8)
-            top, left = (side - height) // 2, (side - width) // 2
-            square[top : top + height, left : left + width] = pixels
-            return square
-        top, left = (height - side) // 2, (width - side) // 2
-        return pixels[top : top + side, left : left + side]
+def _head(source: bytes | Path) -> bytes:
+    if isinstance(source, bytes):
+        return source[:12]
+    with source.open("rb") as file:
+        return file.read(12)
 
 
-def _upright(square: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Turn and mirror by the display matrix: x' = a x + c y, y' = b x + d y (libavutil/display.h)."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return square
-    a, b, _, c, d, *_ = struct.unpack("9i", memoryview(matrix))  # type: ignore[arg-type]
-    if abs(b) > abs(a):
-        square, flip_x, flip_y = square.swapaxes(0, 1), c < 0, b < 0
-    else:
-        flip_x, flip_y = a < 0, d < 0
-    return square[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+def _decode_still(data: bytes, decoder: str, spec: FrameSpec) -> np.ndarray:
+    """A clip that stands."""
+    codec = decoder_of(decoder)
+    squarer = Squarer(spec)
+    squares = [squarer.square(frame) for packet in (Packet(data), None) for frame in decoded(codec, packet)]
+    if not squares:
+        raise ClipError("damaged", "no picture could be decoded")
+    return _visible(np.stack(squares[:1] * spec.frames), squarer)
+
+
+def _decode_webp(data: bytes, spec: FrameSpec) -> np.ndarray:
+    animation, squarer = WebpAnimation(data), Squarer(spec)
+    length = max(1, round(1000 * spec.duration_s)) if spec.span == "first" else None
+    selection = Selection(animation.pictures, length, spec.frames, squarer.square)
+    for time, frame in animation.frames():
+        if selection.show(time, frame):
+            break
+    return _visible(selection.answer(), squarer)
+
+
+def _decode_moving(source: bytes | Path, demuxer: str | None, spec: FrameSpec) -> np.ndarray:
+    """All that libav sees as a stream of pictures."""
+    options = {"min_delay": "1"} if demuxer == "gif" else {}  # else delays of 1/100 s are read as 10/100
+    duration_s = spec.duration_s if spec.span == "first" else None
+    pictures, can_skip = None, True
+    while True:
+        with open_container(source, demuxer, **options) as container:
+            footage = read_footage(source, container, duration_s)
+            pictures = pictures or footage.pictures
+            can_skip &= not pictures.in_order and footage.codec.field_order in (UNKNOWN, PROGRESSIVE)
+            squarer = _squarer(source, footage, spec)
+            selection = Selection(pictures, footage.length, spec.frames, squarer.square)
+            try:
+                for time, frame in _shown(footage, pictures, selection, can_skip=can_skip):
+                    if selection.show(time, frame):
+                        break
+            except _SeenOtherwiseError as seen:
+                pictures, can_skip = seen.pictures, False  # by a new decoder: fields stay in one that is flushed
+            else:
+                return _visible(selection.answer(), squarer)
+
+
+def _squarer(source: bytes | Path, footage: Footage, spec: FrameSpec) -> Squarer:
+    stream, name = footage.stream, footage.stream.container.format.name
+    return Squarer(
+        spec,
+        pixel_aspect=1.0 if name in ("gif", "apng") else float(stream.sample_aspect_ratio or 1) or 1.0,
+        crop=_crop(source, stream.index),
+        has_alpha=not (name == "avi" and footage.codec.name == "rawvideo"),  # a pixel's fourth byte is no alpha there
+    )
+
+
+def _visible(frames: np.ndarray, squarer: Squarer) -> np.ndarray:
+    if not squarer.saw_something:
+        raise ClipError("transparent", "all of its frames are fully transparent")
+    return frames
+
+
+def _crop(source: bytes | Path, track: int) -> Crop | None:
+    if isinstance(source, bytes):
+        return container_crop(source, track)
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return container_crop(data, track)
+
+
+class _SeenOtherwiseError(Exception):
+    """The stream is not what its packets looked like: decode it anew for `pictures`, leaving nothing out."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        super().__init__()
+        self.pictures = pictures
+
+
+def _shown(
+    footage: Footage, pictures: Pictures, selection: Selection, *, can_skip: bool
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Each picture with its time. `can_skip`: leave out what no other picture refers to and nobody wants."""
+    rising = pictures.rising
+    time, count = rising[0], 0
+    for frame in _frames(footage, pictures, selection, can_skip=can_skip):
+        if frame.is_corrupt:  # the decoder guessed, and later pictures build on its guess
+            raise ClipError("damaged", f"picture {count} is corrupt")
+        if can_skip and frame.interlaced_frame:  # one of its two fields may have been left out
+            raise _SeenOtherwiseError(pictures)
+        if pictures.in_order:
+            time = rising[min(count, len(rising) - 1)]
+        elif frame.pts is not None:
+            time = frame.pts
+        count += 1
+        yield time, frame
+    if not count:
+        raise ClipError("damaged", "no picture could be decoded")
+    if pictures.in_order and count != len(rising):
+        raise _SeenOtherwiseError(pictures.of_count(count))
+
+
+def _frames(footage: Footage, pictures: Pictures, selection: Selection, *, can_skip: bool) -> Iterator[VideoFrame]:
+    codec = footage.codec
+    for index, packet in enumerate(footage.packets()):
+        if not pictures.in_order:
+            packet.pts = time = pictures.times[index]  # the frame then has it, on our clock
+            skips = can_skip and time is not None and not selection.wants(time)
+            codec.skip_frame = "NONREF" if skips else "DEFAULT"
+        yield from decoded(codec, packet)
+    yield from decoded(codec, None)

@@ -102,7 +102,6 @@ class ResnetBlock(nn.Module):
         cond_dim: int | None,  # None: not modulated
         *,
         temporal_conv: bool = False,
-        dropout: float = 0.0,
         norm: NormLayer = RMSNorm,
     ) -> None:
         super().__init__()
@@ -112,14 +111,13 @@ class ResnetBlock(nn.Module):
         self.conv2 = Conv3x3(dim_out, dim_out)
         self.norm2 = norm(dim_out)
         self.temporal = TemporalConv(dim_out) if temporal_conv else None
-        self.dropout = nn.Dropout(dropout)
         self.residual = CellLinear(dim, dim_out) if dim != dim_out else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
         h = norm_and_silu(self.conv1(x), self.norm1, self.modulation, cond, frames)
         if self.temporal is not None:
             h = self.temporal(h, frames)
-        h = norm_and_silu(self.conv2(self.dropout(h)), self.norm2)
+        h = norm_and_silu(self.conv2(h), self.norm2)
         return h + self.residual(x)
 
 
@@ -133,7 +131,6 @@ class ConvNextBlock(nn.Module):
         cond_dim: int | None,  # None: not modulated
         *,
         temporal_conv: bool = False,
-        dropout: float = 0.0,
         norm: NormLayer = RMSNorm,
     ) -> None:
         super().__init__()
@@ -143,7 +140,6 @@ class ConvNextBlock(nn.Module):
         self.modulation = Modulation(cond_dim, dim) if cond_dim else None
         self.expand = CellLinear(dim, 2 * dim_out)
         self.project = CellLinear(2 * dim_out, dim_out)
-        self.dropout = nn.Dropout(dropout)
         self.residual = CellLinear(dim, dim_out) if dim != dim_out else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor | None, frames: int) -> Tensor:
@@ -154,7 +150,7 @@ class ConvNextBlock(nn.Module):
         if self.modulation is not None:
             assert cond is not None
             h = self.modulation(h, cond, frames)
-        return self.project(self.dropout(F.gelu(self.expand(h)))) + self.residual(x)
+        return self.project(F.gelu(self.expand(h))) + self.residual(x)
 
 
 BLOCKS: dict[str, type[ResnetBlock] | type[ConvNextBlock]] = {"resnet": ResnetBlock, "convnext": ConvNextBlock}

@@ -62,20 +62,14 @@ class Conditioning(nn.Module):
     token_mean: Tensor
     token_std: Tensor
 
-    def __init__(self, p: UnetParams, *, frames: int, text_width: int | None) -> None:
+    def __init__(self, p: UnetParams, *, frames: int, text_width: int) -> None:
         super().__init__()
         self.dim, time_dim = p.dim, 4 * p.dim
         self.time_mlp = nn.Sequential(nn.Linear(p.dim, time_dim), nn.GELU(), nn.Linear(time_dim, time_dim))
         self.frame_table = nn.Parameter(torch.randn(frames, time_dim) * 0.5) if p.positions else None
-        widths = [time_dim] + ([time_dim] if p.positions else [])
-        self.has_text = text_width is not None
-        self.text_pooled, self.text_dropout = p.text_pooled, p.text_dropout
-        self.pooling: TokenPooling | None = None
-        self.uses_tokens, self.token_dim = False, 0
-        if text_width is not None:
-            self._build_text(p, text_width)
-            widths += [text_width] if p.text_pooled else []
-            widths += [p.text_queries * self.token_dim] if p.text_queries else []
+        self._build_text(p, text_width)
+        widths = [time_dim, *([time_dim] if p.positions else []), text_width]
+        widths += [p.text_queries * self.token_dim] if p.text_queries else []
         self.projections, self.mix = None, None
         self.out_dim = sum(widths)
         if p.cond_dim is not None:
@@ -88,16 +82,14 @@ class Conditioning(nn.Module):
         self.register_buffer("pooled_std", torch.ones(width))
         self.register_buffer("token_mean", torch.zeros(width))
         self.register_buffer("token_std", torch.ones(width))
-        if p.text_pooled:
-            self.null_pooled = nn.Parameter(torch.randn(width))
-        self.uses_tokens = p.text_queries > 0 or any(p.cross_attention)
+        self.null_pooled = nn.Parameter(torch.randn(width))
+        self.uses_tokens, self.token_dim = p.text_queries > 0 or any(p.cross_attention), 0
         if self.uses_tokens:
             self.token_dim = min(width, p.cond_dim or width)
             self.null_token = nn.Parameter(torch.randn(width))
             self.to_token = nn.Linear(width, self.token_dim)
             self.token_norm = nn.LayerNorm(self.token_dim)
-        if p.text_queries:
-            self.pooling = TokenPooling(self.token_dim, p.text_queries)
+        self.pooling = TokenPooling(self.token_dim, p.text_queries) if p.text_queries else None
 
     def forward(
         self,
@@ -109,17 +101,13 @@ class Conditioning(nn.Module):
         parts = [self.time_mlp(sinusoidal_embedding(t.float() * TIME_SCALE, self.dim))[:, None]]
         if self.frame_table is not None:
             parts.append(self.frame_table[None])
-        tokens = mask = None
-        if self.has_text:
-            drop = self._drop(t, text, drop_text)
-            if self.text_pooled:
-                parts.append(self._pooled(text, drop, drop_pooled)[:, None])
-            if self.uses_tokens:
-                tokens, mask = self._tokens(text, drop)
-            if self.pooling is not None:
-                assert tokens is not None
-                assert mask is not None
-                parts.append(self.pooling(tokens, mask)[:, None])
+        drop = self._drop(t, text, drop_text)
+        parts.append(self._pooled(text, drop, drop_pooled)[:, None])
+        tokens, mask = self._tokens(text, drop) if self.uses_tokens else (None, None)
+        if self.pooling is not None:
+            assert tokens is not None
+            assert mask is not None
+            parts.append(self.pooling(tokens, mask)[:, None])
         return Condition(self._join(parts), tokens, mask)
 
     def _drop(self, t: Tensor, text: TextBatch | None, drop_text: Tensor | None) -> Tensor:

@@ -1,6 +1,6 @@
 """The denoising network: a U-Net over frames, from the old system's layout (presets/seed.yaml) to the fast one.
 
-In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `patch_frames` fold pixels and
+In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `fold_frames` fold pixels and
 frames into channels first, so that no layer works at full resolution unless it is asked to (patch 1). The way down may
 fold frames earlier than the way up gives them back (`unfold_frames`): where two frames share a cell a motion is heard
 soon, where each has its own a stroke is drawn once and not anew for each motion.
@@ -138,25 +138,24 @@ class Level(nn.Module):
 class UNet3D(nn.Module):
     """See the module. Build it with `build_unet`, which checks the shapes."""
 
-    def __init__(self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> None:
+    def __init__(self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> None:
         super().__init__()
         self.p = p
         self.channels_out = p.out_dim or channels
         self.cells = resolution // p.patch
-        self.down_frames = frames_per_level(frames, [p.patch_frames, *p.fold_frames[1:]])
+        self.down_frames = frames_per_level(frames, p.fold_frames)
         self.unfolds = unfolds(p)
         self.up_frames = frames_per_level(frames, self.unfolds)
         self.grid_frames = self.down_frames[0]
         self.conditioning = Conditioning(p, frames=self.up_frames[0], text_width=text_width)
         self.norm = NORMS[p.norm]
-        self._cross = text_width is not None
         self._rotary = RotaryEmbedding(min(32, p.attn_dim_head)) if self._attends_to_time() else None
         self.time_bias = RelativePositionBias(p.attn_heads) if self._attends_to_time() else None
 
         first = p.init_dim or p.dim
         dims = [first, *(p.dim * mult for mult in p.dim_mults)]
         self.stem = nn.Conv2d(
-            channels * p.patch_frames * p.patch**2, first, p.init_kernel_size, padding=p.init_kernel_size // 2
+            channels * p.fold_frames[0] * p.patch**2, first, p.init_kernel_size, padding=p.init_kernel_size // 2
         )
         self.stem_positions = Positions(first, self.grid_frames, self.cells) if p.positions else None
         self.stem_attention = self._temporal(first) if p.temporal_attention[0] else None
@@ -198,7 +197,6 @@ class UNet3D(nn.Module):
             dim_out,
             self.conditioning.out_dim,
             temporal_conv=p.temporal_conv,
-            dropout=p.dropout,
             norm=self.norm,
         )
 
@@ -213,7 +211,7 @@ class UNet3D(nn.Module):
             layers.append(self._temporal(dim))
         if p.joint_attention[index]:
             layers.append(JointAttention(dim, *heads, self.norm))
-        if p.cross_attention[index] and self._cross:
+        if p.cross_attention[index]:
             layers.append(CrossAttention(dim, self.conditioning.token_dim, *heads, self.norm))
         return layers
 
@@ -288,7 +286,7 @@ class UNet3D(nn.Module):
         )
 
     def _stem(self, x: Tensor, grid: Grid) -> Tensor:
-        pf, ph = self.p.patch_frames, self.p.patch
+        pf, ph = self.p.fold_frames[0], self.p.patch
         cells = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) h w (c pf ph pw)", pf=pf, ph=ph, pw=ph)
         x = self.stem(cells.permute(0, 3, 1, 2))  # channels_last, in one copy
         if self.stem_positions is not None:
@@ -303,7 +301,7 @@ class UNet3D(nn.Module):
 
 def unfolds(p: UnetParams) -> list[int]:
     """Per level, the frames that its way out gives back; the first are those of one cell of the answer."""
-    return list(p.unfold_frames) if p.unfold_frames is not None else [p.patch_frames, *p.fold_frames[1:]]
+    return list(p.unfold_frames or p.fold_frames)
 
 
 def frames_per_level(frames: int, folds: Sequence[int]) -> list[int]:
@@ -318,7 +316,7 @@ def _per_frame(vector: Tensor, frames: int) -> Tensor:
     return vector.unflatten(1, (frames, -1)).mean(dim=2)
 
 
-def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int | None) -> UNet3D:
+def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> UNet3D:
     """The network for videos (B, channels, frames, resolution, resolution) and captions of `text_width`.
 
     Raises ValueError, naming the numbers, where the patches and levels do not divide the video.
@@ -330,11 +328,11 @@ def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, te
             f"resolution {resolution} does not divide by {step} = unet.patch {p.patch} x 2^{levels - 1} for "
             f"{levels} levels (unet.dim_mults): change one of the three"
         )
-    fold = p.patch_frames * math.prod(p.fold_frames)
+    fold = math.prod(p.fold_frames)
     if frames % fold:
         raise ValueError(
-            f"{frames} frames do not divide by {fold} = unet.patch_frames {p.patch_frames} x unet.fold_frames "
-            f"{list(p.fold_frames)}: change one of them"
+            f"{frames} frames do not divide by {fold}, the product of unet.fold_frames {list(p.fold_frames)}: "
+            f"change one of them"
         )
     if p.dim % 2:
         raise ValueError(f"unet.dim={p.dim} is odd; the time embedding needs an even one")
