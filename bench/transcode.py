@@ -30,8 +30,8 @@ from pipeline.runtime.executors import open_workers
 from pipeline.runtime.files import write_json
 from pipeline.sources.archive import VideoEntry, open_videos
 from pipeline.transcode.assemble import CLIPS_PER_BATCH
-from pipeline.transcode.decode import decode_clip
-from pipeline.transcode.spec import FrameSpec
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import FrameSpec
 from pipeline.transcode.workers import BatchSettings, Limits, decoders, transcode_batch
 
 SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop", background=(255, 255, 255))

@@ -1,4 +1,4 @@
-"""An archive to a shard set: isolation, kills, worker counts, a cluster; the same bytes each time."""
+"""An archive to a shard set: isolation, kills, worker counts; the same bytes each time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from pipeline.config.params import TranscodeParams, load_params
 from pipeline.data.shards import read_rows, read_set
@@ -23,7 +25,7 @@ from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import describe
 from pipeline.transcode.assemble import TranscodeReport, Transcoding
-from stages import transcode
+from stages import download, transcode
 from tests.process_toys import is_running
 from tests.video_fixtures import H264, corners, encode
 
@@ -142,6 +144,38 @@ def test_what_never_came_to_decoding_is_named(tmp_path: Path) -> None:
     assert report.captioned_without_clip == 1
     assert [row.key for row in read_rows(tmp_path / "out")] == ["video0", "video1"]
     assert not (tmp_path.parent / "video7.mp4").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_of_animations_and_stills_is_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GIF, WebP, APNG, PNG and JPEG with x.txt beside, by the stages download and transcode alone."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
+    images = [Image.new("RGB", (24, 24), colour) for colour in colours]
+    for name in ("a.GIF", "b.webp", "c.png", "d.apng"):
+        kind = {"a": "GIF", "b": "WEBP"}.get(name[0], "PNG")
+        options = {"lossless": True} if kind == "WEBP" else {}
+        with (folder / name).open("wb") as file:
+            images[0].save(file, kind, save_all=True, append_images=images[1:], duration=100, **options)
+    images[1].save(folder / "e.png")
+    images[2].save(folder / "f.jpg", quality=95)
+    for name in "abcdef":
+        (folder / f"{name}.txt").write_text(f"colours of {name}\n\n", encoding="utf-8")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["download"] |= {"source": "local", "path": "clips"}
+    tree["transcode"] |= TOY
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    download.main()
+    transcode.main()
+    rows = {row.key: row for row in read_rows(tmp_path / "data/shards/msrvtt")}
+    assert {key: row.captions for key, row in rows.items()} == {name: (f"colours of {name}",) for name in "abcdef"}
+    for key, row in rows.items():
+        shown = [tuple(frame[8, 8]) for frame in row.frames().astype(int)]
+        wanted = colours if key in "abcd" else [colours["ef".index(key) + 1]] * 4
+        assert np.abs(np.subtract(shown, wanted)).max() <= (4 if key in "bf" else 0), key
 
 
 @pytest.mark.slow

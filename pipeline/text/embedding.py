@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from pipeline.text.captions import Encoder, info_to_metadata, one_thread
 log = logging.getLogger("t2v")
 
 CHUNK_BATCHES = 32
+TOKENISED_TOGETHER = 4096
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def collect_captions(rows: Iterable[tuple[str, str, tuple[str, ...]]], encoder: 
             else:
                 first_key.setdefault(caption, key)
     measured: list[tuple[int, str]] = []
-    for caption, ids in zip(first_key, encoder.token_ids(list(first_key)), strict=True):
+    for caption, ids in _token_ids(list(first_key), encoder):
         reason = _refusal(ids, encoder)
         if reason:
             rejected.append(RejectedCaption(first_key[caption], caption, reason))
@@ -69,6 +70,13 @@ def collect_captions(rows: Iterable[tuple[str, str, tuple[str, ...]]], encoder: 
         raise ValueError(f"no caption to embed: {given} given, {len(rejected)} rejected ({_reasons(rejected)})")
     measured.sort()
     return CaptionList([caption for _, caption in measured], [n for n, _ in measured], rejected, given)
+
+
+def _token_ids(captions: Sequence[str], encoder: Encoder) -> Iterator[tuple[str, list[int]]]:
+    """Captions with their token ids, some at a time: all ids at once take kilobytes a caption."""
+    for start in range(0, len(captions), TOKENISED_TOGETHER):
+        some = captions[start : start + TOKENISED_TOGETHER]
+        yield from zip(some, encoder.token_ids(some), strict=True)
 
 
 def _refusal(ids: Sequence[int], encoder: Encoder) -> str:

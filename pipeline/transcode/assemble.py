@@ -26,8 +26,8 @@ from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
 from pipeline.sources.splits import HoldOut
 from pipeline.transcode.child import ClipAnswer
+from pipeline.transcode.decoding.spec import FrameSpec, rgb_of
 from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
-from pipeline.transcode.spec import FrameSpec, rgb_of
 from pipeline.transcode.workers import BatchSettings, Limits, decoders, transcode_batch
 
 log = logging.getLogger("t2v")

@@ -26,7 +26,7 @@ import numpy as np
 from pipeline.data.gif import encode_gif
 from pipeline.runtime.start import die_with_parent
 from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
-from pipeline.transcode.spec import ClipError, FrameSpec
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
 LENGTHS = struct.Struct(">QQQ")  # before each answer: bytes of its GIF, reason and detail
 IDLE_S = 60.0  # without a job
@@ -85,7 +85,7 @@ def _archive(path: str) -> VideoArchive:
 @lru_cache(maxsize=1)
 def _decoder(name: str | None) -> Callable[[bytes | Path, FrameSpec], np.ndarray]:
     if name is None:
-        from pipeline.transcode.decode import decode_clip  # its libraries belong into this process alone
+        from pipeline.transcode.decoding.decode import decode_clip  # its libraries belong into this process alone
 
         return decode_clip
     module, function = name.split(":")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from pipeline.sources.archive import VideoEntry
 from pipeline.transcode.child import LENGTHS, ClipAnswer, ClipJob
-from pipeline.transcode.spec import FrameSpec
+from pipeline.transcode.decoding.spec import FrameSpec
 
 ANSWER_BYTES = 2**30  # at most
 START_LIMIT_S = 120.0  # to import the libraries on a busy machine
