@@ -34,8 +34,8 @@ def main(
     parts = [params.dataset, *sections.values()]
     with open_dist() as dist, open_checkpoints("train", parts, [clips, vectors], dist) as checkpoints:
         trainer = open_diffusion_trainer(clips, vectors, params.unet, params.diffusion, params.train, dist)
-        draw = draw_by(params.sampling, params.diffusion, params.train, trainer.table, dist.device)
-        preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=trainer.table.index)
+        draw = draw_by(params.sampling, params.diffusion, params.train, trainer.texts, dist.device)
+        preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=trainer.texts.index)
         run = train(trainer, dist, checkpoints, preview)
         if dist.is_main_process:
             write_outputs(run, params.dataset, sections, model=model, plots=plots, metrics=metrics)

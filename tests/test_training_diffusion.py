@@ -45,7 +45,7 @@ def run(
 ) -> Run:
     """Train as the stage does."""
     trainer = open_toy_trainer(toy_set, params)
-    draw = draw_by(params.sampling, params.diffusion, params.train, trainer.table, ALONE.device)
+    draw = draw_by(params.sampling, params.diffusion, params.train, trainer.texts, ALONE.device)
     if off_at is not None:
         cut_power(trainer, off_at)
     if not looks:

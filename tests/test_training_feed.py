@@ -23,7 +23,7 @@ from pipeline.model_io.clip_dataset import (
 )
 from pipeline.model_io.tensors import to_model
 from pipeline.training.feed import ClipFeed, prefetch
-from tests.training_toys import FRAMES, SIDE, SPLITS, open_toy_trainer, toy_clip, toy_params, toy_table, write_toy_set
+from tests.training_toys import FRAMES, SIDE, SPLITS, open_toy_trainer, toy_clip, toy_params, toy_texts, write_toy_set
 
 SHAPE = ClipShape(FRAMES, SIDE, 3)
 
@@ -183,7 +183,7 @@ def test_prepared_batches_hold_clips_noise_and_the_captions_vectors(toy_set: Pat
     batches = [prepared.to(torch.device("cpu")) for prepared in trainer.prepare(2)]
     clips = trainer.feed.batch(2)
     pooled = torch.cat([batch.text.pooled for batch in batches])
-    assert torch.equal(pooled, toy_table(toy_set).batch(clips.captions).pooled)
+    assert torch.equal(pooled, toy_texts(toy_set).batch(clips.captions).pooled)
     x0, eps = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("x0", "eps"))
     assert torch.equal(x0, to_model(clips.frames))
     assert torch.equal(eps, noise_of_seeds(clips.seeds, tuple(x0.shape[1:])))
@@ -191,10 +191,10 @@ def test_prepared_batches_hold_clips_noise_and_the_captions_vectors(toy_set: Pat
 
 
 def test_text_statistics_standardise_the_train_captions(toy_set: Path) -> None:
-    table = toy_table(toy_set)
-    captions = table.captions[:9]
-    pooled_mean, pooled_std, token_mean, token_std = text_statistics(table, captions)
-    batch = table.batch(captions)
+    texts = toy_texts(toy_set)
+    captions = texts.captions[:9]
+    pooled_mean, pooled_std, token_mean, token_std = text_statistics(texts, captions)
+    batch = texts.batch(captions)
     tokens = batch.tokens[batch.mask]
     torch.testing.assert_close(pooled_mean, batch.pooled.mean(0))
     torch.testing.assert_close(pooled_std, batch.pooled.std(0, correction=0), rtol=1e-4, atol=1e-4)

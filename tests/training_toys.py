@@ -92,7 +92,7 @@ def write_toy_params(root: Path, **train: Any) -> Path:
     return path
 
 
-def toy_table(folder: Path) -> CaptionTable:
+def toy_texts(folder: Path) -> CaptionTable:
     """The table beside a toy set's folder."""
     return CaptionTable.read(embeddings_of(folder))
 

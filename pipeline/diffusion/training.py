@@ -43,7 +43,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         self,
         network: UNet3D,  # on the CPU, freshly built
         feed: ClipFeed,
-        table: CaptionTable,
+        texts: CaptionTable,
         *,
         diffusion: DiffusionParams,
         params: TrainParams,
@@ -54,14 +54,14 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         workers = num_workers(dist, params)
         tune_backends(dist.device)
         self.network = network.to(dist.device).train()
-        self.feed, self.table, self.shares, self.validation = feed, table, shares, validation
+        self.feed, self.texts, self.shares, self.validation = feed, texts, shares, validation
         self.diffusion, self.params, self.device = Diffusion(diffusion), params, dist.device
         self.positions = dist.positions(params.batch_size, params.accumulate * workers)
         self.dtype = choose_dtype(params.precision, dist.device)
         self.optimizers = Optimizers(network, params, self.dtype, edge_layers=EDGE_LAYERS)
         self.ema = Ema(network, decay=params.ema_decay, start=params.ema_start, every=params.ema_every)
         self.parallel = ThreadDataParallel(dist.wrap(network), workers, compiled=params.compile)
-        self.text = table.info
+        self.text = texts.info
         self.val_every = None if validation is None else params.val_every
         self.memory_advice = (
             f"raise train.accumulate={params.accumulate} (a micro-batch is now "
@@ -73,7 +73,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
     def start(self) -> None:
         """Take the statistics of the train captions' vectors into the network."""
         captions = self.feed.clips.index.distinct_captions()
-        self.network.set_text_statistics(*text_statistics(self.table, captions))
+        self.network.set_text_statistics(*text_statistics(self.texts, captions))
 
     def prepare(self, step: int) -> list[HostBatch]:
         """The step's micro-batches of this process, one after the other for each worker."""
@@ -83,7 +83,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
 
     def _prepare(self, step: int, positions: slice, draws: Draws) -> HostBatch:
         clips = self.feed.batch(step, positions.start, positions.stop)
-        return make_host_batch(clips, self.table.batch(clips.captions), draws, self.device)
+        return make_host_batch(clips, self.texts.batch(clips.captions), draws, self.device)
 
     def step(self, step: int, micro_batches: Sequence[HostBatch]) -> Values:
         """Noise the clips, have them denoised, and follow the gradient of the error."""
@@ -130,20 +130,20 @@ def open_diffusion_trainer(
     dist: DistContext,
 ) -> DiffusionTrainer:
     """A network as `params.seed` starts it, with its feed and its validation clips."""
-    table = CaptionTable.read(embeddings)
+    texts = CaptionTable.read(embeddings)
     return DiffusionTrainer(
-        start_network(unet, params, table),
-        open_feed(shards, params, known=table.index, flip=params.flip),
-        table,
+        start_network(unet, params, texts),
+        open_feed(shards, params, known=texts.index, flip=params.flip),
+        texts,
         diffusion=diffusion,
         params=params,
         shares=DropShares(diffusion.p_uncond, params.text_dropout, params.prob_focus_present),
         dist=dist,
-        validation=open_validation(shards, params, table),
+        validation=open_validation(shards, params, texts),
     )
 
 
-def start_network(unet: UnetParams, params: TrainParams, table: CaptionTable) -> UNet3D:
+def start_network(unet: UnetParams, params: TrainParams, texts: CaptionTable) -> UNet3D:
     """The network as `params.seed` starts it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
@@ -152,15 +152,15 @@ def start_network(unet: UnetParams, params: TrainParams, table: CaptionTable) ->
             frames=params.frames,
             resolution=params.resolution,
             channels=params.channels,
-            text_width=table.info.width,
+            text_width=texts.info.width,
         )
 
 
-def text_statistics(table: CaptionTable, captions: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def text_statistics(texts: CaptionTable, captions: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pooled mean and deviation, token mean and deviation, each (D,), over distinct captions and their real tokens."""
-    pooled, tokens = _Moments(table.info.width), _Moments(table.info.width)
+    pooled, tokens = _Moments(texts.info.width), _Moments(texts.info.width)
     for start in range(0, len(captions), 1024):
-        batch = table.batch(captions[start : start + 1024])
+        batch = texts.batch(captions[start : start + 1024])
         pooled.add(batch.pooled)
         tokens.add(batch.tokens[batch.mask])
     return *pooled.result(), *tokens.result()

@@ -74,18 +74,18 @@ class Validation:
         return [ValidationRow(step, level, *mean) for level, mean in zip(self.levels, means, strict=True)]
 
 
-def open_validation(shards: Path, params: TrainParams, table: CaptionTable) -> Validation | None:
+def open_validation(shards: Path, params: TrainParams, texts: CaptionTable) -> Validation | None:
     """Up to MAX_CLIPS clips of the validation split; None, with a log line, where the set has none."""
     split = validation_split(split_names(shards))
     if split is None:
         log.info("%s has no split of %s: no validation loss", shards, ", ".join(VALIDATION_SPLITS))
         return None
-    index = index_split(shards, split, table.index)
+    index = index_split(shards, split, texts.index)
     count = min(MAX_CLIPS, len(index.keys))
     needed = [block for block in index.blocks if block.first < count]
     shape = ClipShape(params.frames, params.resolution, params.channels)
     frames = np.concatenate([decode_block(block, shape) for block in needed])[:count]
-    text = table.batch([captions[0] for captions in index.captions[:count]])
+    text = texts.batch([captions[0] for captions in index.captions[:count]])
     return Validation(frames, text, params.batch_size)
 
 

@@ -18,7 +18,7 @@ def draw_by(
     sampling: SamplingParams,
     diffusion: DiffusionParams,
     params: LoopParams,
-    table: CaptionTable,
+    texts: CaptionTable,
     device: torch.device,
 ) -> Draw:
     """A function from a network and prompts to their samples (B, C, F, H, W), seed k for prompt k."""
@@ -27,7 +27,7 @@ def draw_by(
         return sample_video(
             network,
             Diffusion(diffusion),
-            table.batch(prompts),
+            texts.batch(prompts),
             sampling,
             seeds=range(len(prompts)),
             shape=(params.channels, params.frames, params.resolution, params.resolution),

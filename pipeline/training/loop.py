@@ -170,7 +170,7 @@ def _look(run: Run, preview: Preview | None, *, validates: bool, samples: bool) 
 
 @contextmanager
 def _explain_lost_peer(run: Run, checkpoints: Checkpoints) -> Iterator[None]:
-    """Where another process is gone: save what the last whole step left, and say so."""
+    """Raise ValueError where another process is gone, having saved what the last whole step left."""
     try:
         yield
     except RuntimeError as error:

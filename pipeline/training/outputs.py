@@ -61,7 +61,7 @@ def write_outputs(
 
 
 def machine_figures(run: Run, clips_seen: int) -> dict[str, Any]:
-    """What depends on the machine and the clock."""
+    """Metrics that depend on the machine and the clock."""
     return {
         "device": torch.cuda.get_device_name(run.dist.device) if run.dist.device.type == "cuda" else "cpu",
         "processes": run.dist.world_size,

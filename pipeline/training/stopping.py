@@ -55,7 +55,7 @@ def explain_out_of_memory(step: int, advice: str) -> Iterator[None]:
 
 
 def how_to_go_on(step: int, steps: int, folder: Path) -> str:
-    """What a run that stopped early, its state saved in `folder`, tells its user."""
+    """The message of a run that stopped early, its state saved in `folder`."""
     return f"stopped after step {step} of {steps}, saved in {folder}; run the same command again to go on"
 
 
