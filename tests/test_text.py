@@ -125,7 +125,6 @@ def test_once_per_distinct_caption(encoder: Encoder, tmp_path: Path, monkeypatch
     seen: list[str] = []
     original = encoder.encode_together
     monkeypatch.setattr(encoder, "encode_together", lambda captions: seen.extend(captions) or original(captions))
-    monkeypatch.setattr(embedding, "_announce", lambda *_: None)
     make([caption for caption in sentences() for _ in range(20)], encoder, tmp_path)
     assert sorted(seen) == sorted(sentences())
 
