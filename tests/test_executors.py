@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime import cluster as clusters
-from pipeline.runtime.executors import CLUSTER, map_groups, open_workers
+from pipeline.runtime.executors import open_workers
+from pipeline.runtime.jobs import CLUSTER, map_groups
 from pipeline.runtime.remote import find_faults
 from pipeline.synthetic.build import Job, build_set, draw_clips, split_counts
 from pipeline.synthetic.shapes import shapes_set
