@@ -455,3 +455,14 @@ def test_half_of_a_plots_folder_never_stands_there(toy_run: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         stage.main("gan")
     assert {path: path.read_bytes() for path in toy_run.rglob("plots/evaluate/gan/*") if path.is_file()} == before
+
+
+def test_words_that_a_model_never_saw_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    evaluate.note_unknown_words(["a red circle", "Red circle"], ["a", "red", "circle"])
+    assert caplog.messages == []
+    strange = [f"word{n}" for n in range(10, 21)]
+    evaluate.note_unknown_words(["a red disc", "a disc", "red", *strange], ["a", "red"])
+    assert caplog.messages == [
+        "13 of 14 prompts have words that the model never saw and reads as nothing: "
+        f"{', '.join(['disc', *strange[:9]])} and 2 more"
+    ]
