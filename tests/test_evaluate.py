@@ -406,7 +406,7 @@ def test_the_stage_leaves_metrics_plots_and_samples(toy_run: Path, family: str) 
     assert pq.read_table(toy_run / f"evaluations/{family}/samples.parquet").num_rows == len(samples)
     folder = toy_run / f"plots/evaluate/{family}"
     tables = {"accuracy"} | ({"guidance", "steps", "loss_by_noise"} if family == "unet" else set())
-    assert {path.stem for path in folder.glob("*.csv")} == tables
+    assert {path.stem for path in folder.glob("*.csv")} - {"unsaid"} == tables  # unsaid: where a clip could be read
     assert len(list((folder / "samples").glob("seen-*.gif"))) == 6
     assert not list((toy_run / ".scratch").rglob("*.npz"))
     if family == "unet":
