@@ -405,7 +405,7 @@ def test_the_stage_leaves_metrics_plots_and_samples(toy_run: Path, family: str) 
     assert len(shown) == 2 * 6 * 3  # two kinds, six prompts, a real clip and two takes of each
     assert pq.read_table(toy_run / f"evaluations/{family}/samples.parquet").num_rows == len(samples)
     folder = toy_run / f"plots/evaluate/{family}"
-    tables = {"accuracy", "unsaid"} | ({"guidance", "steps", "loss_by_noise"} if family == "unet" else set())
+    tables = {"accuracy"} | ({"guidance", "steps", "loss_by_noise"} if family == "unet" else set())
     assert {path.stem for path in folder.glob("*.csv")} == tables
     assert len(list((folder / "samples").glob("seen-*.gif"))) == 6
     assert not list((toy_run / ".scratch").rglob("*.npz"))

@@ -300,6 +300,10 @@ def test_a_step_repeats_from_its_seed(toy_set: Path) -> None:
     first, second = trained(toy_set, gan_params(), 3), trained(toy_set, gan_params(), 3)
     for name, weight in first.generator.state_dict().items():
         assert torch.equal(weight, second.generator.state_dict()[name]), name
+    start, average = networks(gan_params())[0].state_dict(), first.ema.network.state_dict()
+    for name in ("canvas.stem.weight", "reader.source.table"):
+        assert not torch.equal(average[name], start[name])
+        assert not torch.equal(average[name], first.generator.state_dict()[name])
 
 
 @pytest.mark.slow
