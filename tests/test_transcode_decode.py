@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.transcode.decode import decode_clip
-from pipeline.transcode.spec import ClipError, FrameSpec
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 from tests.video_fixtures import H264, corners, encode, remux, run, shown_index
 
 WHITE = (255, 255, 255)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.transcode.decode import decode_clip
-from pipeline.transcode.spec import ClipError, FrameSpec, rgb_of
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec, rgb_of
 from tests.video_fixtures import H264, encode, number_of, numbered, remux, run
 
 SIDE = 64

@@ -9,8 +9,8 @@ from typing import Any
 import ffmpeg
 import pytest
 
-from pipeline.transcode.decode import decode_clip
-from pipeline.transcode.spec import ClipError, FrameSpec
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 from tests.field_coded_h264 import field_coded_ts
 from tests.video_fixtures import H264, encode, number_of, numbered, remux, run
 

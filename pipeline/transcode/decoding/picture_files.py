@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from pipeline.transcode.spec import ClipError
+from pipeline.transcode.decoding.spec import ClipError
 
 Kind = Literal["gif", "png", "apng", "jpeg", "webp", "animated webp"]
 PNG = b"\x89PNG\r\n\x1a\n"

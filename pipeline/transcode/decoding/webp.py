@@ -15,11 +15,11 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
-from pipeline.transcode.clock import Pictures
-from pipeline.transcode.picture_files import riff_chunks
-from pipeline.transcode.probe import decoded, decoder_of
-from pipeline.transcode.spec import ClipError
-from pipeline.transcode.squares import FULL
+from pipeline.transcode.decoding.clock import Pictures
+from pipeline.transcode.decoding.picture_files import riff_chunks
+from pipeline.transcode.decoding.probe import decoded, decoder_of
+from pipeline.transcode.decoding.spec import ClipError
+from pipeline.transcode.decoding.squares import FULL
 
 ALPHA = 0x10  # a flag of the VP8X chunk
 COVERS, VANISHES = 0x02, 0x01  # flags of a picture: laid down without blending; wiped off when its time is over

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from av.video.frame import VideoFrame
 
-from pipeline.transcode.clock import Pictures
+from pipeline.transcode.decoding.clock import Pictures
 
 
 class Selection:

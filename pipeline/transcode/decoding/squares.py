@@ -11,9 +11,9 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 
-from pipeline.transcode.cropping import Crop
-from pipeline.transcode.hdr import tone_map
-from pipeline.transcode.spec import ClipError, FrameSpec
+from pipeline.transcode.decoding.cropping import Crop
+from pipeline.transcode.decoding.hdr import tone_map
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
 MAX_ASPECT = 50
 UNKNOWN_SIDE_DATA = range(len(SideDataType), 48)

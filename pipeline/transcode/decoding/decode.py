@@ -18,14 +18,14 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from pipeline.transcode.clock import Pictures
-from pipeline.transcode.cropping import Crop, container_crop
-from pipeline.transcode.picture_files import is_animated, picture_kind, refuse_cut
-from pipeline.transcode.probe import Footage, decoded, decoder_of, open_container, read_footage
-from pipeline.transcode.selection import Selection
-from pipeline.transcode.spec import ClipError, FrameSpec
-from pipeline.transcode.squares import Squarer
-from pipeline.transcode.webp import WebpAnimation
+from pipeline.transcode.decoding.clock import Pictures
+from pipeline.transcode.decoding.cropping import Crop, container_crop
+from pipeline.transcode.decoding.picture_files import is_animated, picture_kind, refuse_cut
+from pipeline.transcode.decoding.probe import Footage, decoded, decoder_of, open_container, read_footage
+from pipeline.transcode.decoding.selection import Selection
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
+from pipeline.transcode.decoding.squares import Squarer
+from pipeline.transcode.decoding.webp import WebpAnimation
 
 UNKNOWN, PROGRESSIVE = 0, 1  # libavcodec's AVFieldOrder
 STILL_DECODERS = {"png": "png", "jpeg": "mjpeg", "webp": "webp"}

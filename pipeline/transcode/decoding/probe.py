@@ -25,8 +25,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.transcode.clock import Clock, Pictures
-from pipeline.transcode.spec import ClipError
+from pipeline.transcode.decoding.clock import Clock, Pictures
+from pipeline.transcode.decoding.spec import ClipError
 
 # Playlists and scripts that open other files or addresses are not among them.
 VIDEO = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,live_flv,ogg,asf,mxf,h264,hevc,ivf,m4v"
