@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.data.frames import to_rgb
 from pipeline.evaluation.prompt_sampler import Samples
@@ -17,6 +16,7 @@ from pipeline.evaluation.shares import wilson_share
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
+from pipeline.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def has_attributes(prompts: PromptSet) -> bool:
 
 def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
     """Readings of uint8 (N, F, H, W, C)."""
-    return [judge.read(clip) for clip in tqdm(to_rgb(frames), desc="read clips", disable=None)]
+    return [judge.read(clip) for clip in Progress(to_rgb(frames), desc="read clips")]
 
 
 def score_readings(judge: Judge, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:
