@@ -452,7 +452,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
 
 @pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_bytes(toy_root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    steps = {"steps": 60, "checkpoint_every": 2, "sample_every": 60}
+    steps = {"steps": 24, "checkpoint_every": 2, "sample_every": 24}
     whole, killed = toy_root, tmp_path_factory.mktemp("killed")
     write_toy_set(killed)
     for root in (whole, killed):
