@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.params import EvaluateParams, load_params
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.params import load_params
 from pipeline.data.shards import Row, read_rows, write_set, write_shard
 from pipeline.evaluation import evaluate, metrics, prompts, scoring
 from pipeline.evaluation.distances import set_distances
@@ -66,7 +67,7 @@ def test_wilson_against_published_intervals() -> None:
 
 
 def test_600_prompts_give_four_points() -> None:
-    share = metrics.wilson(300, load_params(ROOT / "params.yaml").evaluate.prompts)
+    share = metrics.wilson(300, load_params(ROOT / "tests/params.yaml").evaluate.prompts)
     assert (share.high - share.low) / 2 < 0.0401
 
 

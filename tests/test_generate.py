@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline import generate
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.data.gif import encode_gif
 from pipeline.generation.clip_files import SLUG_BYTES, slug
 from pipeline.generation.draw import read_clip

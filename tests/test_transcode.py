@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.params import TranscodeParams, load_params
+from pipeline.config.data import TranscodeParams
+from pipeline.config.params import load_params
 from pipeline.data.shards import read_rows, read_set
 from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
@@ -29,7 +30,7 @@ from stages import transcode
 from tests.video_fixtures import H264, corners, encode
 
 ROOT = Path(__file__).resolve().parent.parent
-SECTION = load_params(ROOT / "params.yaml").transcode
+SECTION = load_params(ROOT / "tests/params.yaml").transcode
 TOY = {"resolution": 16, "frames": 4, "clips_per_shard": 5, "time_limit_s": 20.0, "memory_limit_gb": 2.0}
 
 
@@ -40,7 +41,7 @@ def _no_children_left() -> Iterator[None]:
 
 
 def section(**changes: object) -> TranscodeParams:
-    return TranscodeParams.model_validate({**SECTION.model_dump(), **TOY, **changes})
+    return TranscodeParams.read({**SECTION.model_dump(), **TOY, **changes})
 
 
 def make_raw(folder: Path, clips: dict[str, bytes], captions: dict[str, list[str]] | None = None) -> Path:
@@ -309,7 +310,10 @@ def test_the_stage_on_real_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     for name in ("first", "second"):
         transcode.main(
-            params_path=ROOT / "params.yaml", raw=raw, out=tmp_path / name / "set", metrics=tmp_path / f"{name}.json"
+            params_path=ROOT / "tests/params.yaml",
+            raw=raw,
+            out=tmp_path / name / "set",
+            metrics=tmp_path / f"{name}.json",
         )
     assert contents(tmp_path / "first" / "set") == contents(tmp_path / "second" / "set")
     metrics = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import EvaluateParams, SamplingParams
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.models import SamplingParams
 from pipeline.evaluation.prompts import PromptSet, Samples, sample_prompts
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
@@ -45,7 +46,7 @@ def sampling_curves(
     for sweep in sweeps:
         tables[sweep.name] = rows = []
         for value in sweep.values:
-            changed = SamplingParams.model_validate({**default.model_dump(), sweep.field: value})
+            changed = SamplingParams.read({**default.model_dump(), sweep.field: value})
             if changed == default:
                 made = known.first(len(asked))
             else:

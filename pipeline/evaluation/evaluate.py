@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import DiffusionParams, EvaluateParams, SamplingParams
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.models import DiffusionParams, SamplingParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.shards import Row, read_rows, read_set
 from pipeline.diffusion.process import Diffusion
@@ -37,7 +38,7 @@ from pipeline.evaluation.showcase import showcase
 from pipeline.judge.judge import Judge
 from pipeline.judge.retrieval import recall_metrics
 from pipeline.model_io.clip_dataset import ClipShape, fit_clip
-from pipeline.model_io.model_card import ModelCard
+from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
 
@@ -251,7 +252,7 @@ def loss_by_noise(
     shape = ClipShape(card.frames, card.resolution, card.channels)
     frames = np.stack([fit_clip(clip, shape) for clip in asked.real])
     text = table.batch(asked.captions) if table is not None and card.text is not None else None
-    diffusion = Diffusion(DiffusionParams.model_validate(card.section("diffusion")))
+    diffusion = Diffusion(read_section(DiffusionParams, card, "diffusion"))
     validation = Validation(frames, text, batch_size)
     rows = validation.measure(model.network, diffusion, model.device, contextlib.nullcontext, card.steps)
     return [{"t": row.t, "loss": row.loss, "error": row.x0_mse} for row in rows]

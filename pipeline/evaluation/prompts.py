@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.data.shards import Row, read_rows
 from pipeline.model_io.clip_dataset import ClipShape, fit_clip, keep_known
 from pipeline.model_io.model_card import ModelCard

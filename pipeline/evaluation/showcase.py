@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import EvaluateParams, SamplingParams
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.models import SamplingParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.gif import encode_gif
 from pipeline.data.shards import Row

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.models import check_doubled
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.text_encoder import TEXT_DIM, TextEncoder, Vocabulary
 from pipeline.model_io.model_card import ModelCard, read_section
 
@@ -49,14 +50,6 @@ class Layers:
         return Layers(self.background, self.sprites, self.poses[rows, frames], self.tints[rows, frames])
 
 
-def doublings(resolution: int) -> int:
-    """How often the stem doubles to reach `resolution`. Raises ValueError where it never does."""
-    times = round(math.log2(resolution / STEM)) if resolution >= STEM else 0
-    if times < 1 or STEM * 2**times != resolution:
-        raise ValueError(f"train_gan.resolution={resolution} is not {STEM} doubled: use 16, 32, 64, 128 …")
-    return times
-
-
 class GrowBlock(nn.Module):
     """(B, C, H, W) to (B, C', 2H, 2W): a transposed convolution, scaled and shifted by the code."""
 
@@ -76,7 +69,8 @@ class Canvas(nn.Module):
 
     def __init__(self, code_dim: int, dim: int, dim_out: int, resolution: int) -> None:
         super().__init__()
-        times = doublings(resolution)
+        check_doubled(resolution)
+        times = round(math.log2(resolution / STEM))
         dims = [max(dim >> level, NARROWEST) for level in range(times)]
         self.stem = nn.Linear(code_dim, dims[0] * STEM * STEM)
         self.blocks = nn.ModuleList(GrowBlock(wide, narrow, code_dim) for wide, narrow in pairwise(dims))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.discriminators import Discriminator, VideoFeatures
 from pipeline.gan.generator import Layers, VideoGenerator, render
 from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty

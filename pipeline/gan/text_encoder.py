@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.training import TrainGanParams
 from pipeline.text.vocabulary import words_of
 
 log = logging.getLogger("t2v")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pipeline.config.params import JudgeParams
+from pipeline.config.evaluation import JudgeParams
 from pipeline.model_io.tensors import to_model
 
 PATCH = 4  # spatial pixel-unshuffle of the stem

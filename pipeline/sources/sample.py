@@ -18,7 +18,7 @@ import ffmpeg
 import imageio_ffmpeg
 from tqdm import tqdm
 
-from pipeline.config.params import DownloadParams
+from pipeline.config.data import DownloadParams
 from pipeline.sources.manifest import Manifest, describe
 from pipeline.sources.sample_scenes import HEIGHT, SCENES, WIDTH, Details, Scene, draw_details
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from pipeline.config.params import SyntheticParams
+from pipeline.config.data import SyntheticParams
 from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.runtime.executors import worker_count
 from pipeline.runtime.files import move_folder

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.training import TrainGanParams
 from pipeline.diffusion.noise import DRAW_STREAM, derive_seed
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.generator import VideoGenerator

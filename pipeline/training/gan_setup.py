@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.discriminators import Discriminator
 from pipeline.gan.generator import VideoGenerator
 from pipeline.model_io.clip_dataset import (

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.diffusion.noise import MODEL_STREAM, DropShares, derive_seed
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import Validation

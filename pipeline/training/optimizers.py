@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.runtime.parallel import run_on_cores
 
 MUON_MOMENTUM = 0.95

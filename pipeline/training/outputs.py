@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.model_io.model_card import ModelCard, save_model
 from pipeline.runtime.files import whole_folder
 from pipeline.runtime.metrics import write_metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.data.gif import encode_gif
 from pipeline.diffusion.process import Diffusion
 from pipeline.model_io.tensors import to_frames

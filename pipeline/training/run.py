@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.training.distributed import DistContext
 from pipeline.training.ema import Ema
 from pipeline.training.history import History

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.params import SamplingParams, TrainParams, UnetParams
+from pipeline.config.models import SamplingParams, UnetParams
+from pipeline.config.training import TrainParams
 from pipeline.diffusion.unet.unet3d import UNet3D, build_unet
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.model_io.clip_dataset import (

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.config.params import TranscodeParams
+from pipeline.config.data import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
 from pipeline.sources.archive import VideoArchive, VideoEntry
