@@ -31,15 +31,17 @@ from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
 from pipeline.config.models import SamplingParams
 from pipeline.config.params import Params, load_params, parse_params
-from pipeline.evaluation.metrics import Share, attribute_shares
-from pipeline.evaluation.prompts import PromptSet, load_prompts, sample_prompts
-from pipeline.evaluation.scoring import mark_clips, read_clips
+from pipeline.evaluation.prompt_sampler import PromptSampler
+from pipeline.evaluation.prompts import PromptSet, load_prompts
+from pipeline.evaluation.scoring import evaluate_prompts
+from pipeline.evaluation.shares import Share, attribute_shares
 from pipeline.judge.judge import Judge, load_judge
 from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, save_model
 from pipeline.preset import merge, read_preset
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
 from pipeline.runtime.files import write_json
+from pipeline.runtime.metrics import machine_file
 from pipeline.runtime.stage import run_stage
 from pipeline.sampling.video_model import VideoModel, build_network, load_model
 from pipeline.text.captions import CaptionTable
@@ -106,11 +108,11 @@ def curve_command(args: argparse.Namespace) -> None:
         ],
     }
     model, judge = load_model(args.out / "models/unet", device), load_judge(args.out / "models/judge", device)
-    table = read_table(args.out, params)
-    asked = read_prompts(args.out, model.card, params, args.prompts, table)[0]
+    texts = read_table(args.out, params)
+    asked = read_prompts(args.out, model.card, params, args.prompts, texts)[0]
     found = {
         name: [
-            {**_changed(sampling, params.sampling), **_flat(joint(model, judge, table, asked, sampling))}
+            {**_changed(sampling, params.sampling), **_flat(joint(model, judge, texts, asked, sampling))}
             for sampling in tried
         ]
         for name, tried in sweeps.items()
@@ -192,10 +194,10 @@ def measure_checkpoints(out: Path, params: Params, prompts: int, device: torch.d
     """A row per snapshot and for the end, by steps: seconds of training, joint accuracy on seen prompts. Each once."""
     path = out / "quality.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    judge, table = load_judge(out / "models/judge", device), read_table(out, params)
-    for model, seconds in trained_models(out, params, table, device, known={row["steps"] for row in rows}):
-        asked = read_prompts(out, model.card, params, prompts, table)[0]
-        share = joint(model, judge, table, asked, params.sampling)
+    judge, texts = load_judge(out / "models/judge", device), read_table(out, params)
+    for model, seconds in trained_models(out, params, texts, device, known={row["steps"] for row in rows}):
+        asked = read_prompts(out, model.card, params, prompts, texts)[0]
+        share = joint(model, judge, texts, asked, params.sampling)
         rows.append({"steps": model.card.steps, "seconds": seconds, **_flat(share)})
         print(f"step {model.card.steps}: {share.value:.3f} joint after {seconds:.0f} s", flush=True)
         write_json(path, rows)
@@ -203,21 +205,21 @@ def measure_checkpoints(out: Path, params: Params, prompts: int, device: torch.d
 
 
 def trained_models(
-    out: Path, params: Params, table: CaptionTable, device: torch.device, known: set[int]
+    out: Path, params: Params, texts: CaptionTable, device: torch.device, known: set[int]
 ) -> Iterator[tuple[VideoModel, float]]:
     """Models with their seconds of training, but those whose steps are `known`; the finished one last."""
     for snapshot in sorted((out / "snapshots").glob("*/step-*.ckpt"), key=lambda each: each.name):
         saved = read_checkpoint(snapshot, snapshot.parent.name)
         if saved is not None and saved["step"] not in known:
             known.add(saved["step"])
-            yield snapshot_model(params, table, saved, device), saved["state"]["seconds"]
+            yield snapshot_model(params, texts, saved, device), saved["state"]["seconds"]
     if (out / "models/unet/model.json").is_file():
         model = load_model(out / "models/unet", device)
         if model.card.steps not in known:
-            yield model, json.loads((out / "metrics/train.json").read_text(encoding="utf-8"))["seconds"]
+            yield model, json.loads(machine_file(out / "metrics/train.json").read_text(encoding="utf-8"))["seconds"]
 
 
-def snapshot_model(params: Params, table: CaptionTable, saved: dict[str, Any], device: torch.device) -> VideoModel:
+def snapshot_model(params: Params, texts: CaptionTable, saved: dict[str, Any], device: torch.device) -> VideoModel:
     """The averaged weights of a checkpoint as a model."""
     sections = {name: getattr(params, name).model_dump(mode="json") for name in ("unet", "diffusion", "train")}
     card = ModelCard(
@@ -227,34 +229,34 @@ def snapshot_model(params: Params, table: CaptionTable, saved: dict[str, Any], d
         resolution=params.train.resolution,
         channels=params.train.channels,
         fps=10.0,
-        text=dataclasses.asdict(table.info),
+        text=dataclasses.asdict(texts.info),
         params=sections,
         steps=saved["step"],
         seed=params.train.seed,
         clips_seen=saved["step"] * params.train.batch_size,
     )
     network = build_network(card)
-    network.load_state_dict(saved["state"]["ema"]["network"])
+    network.load_state_dict(saved["state"]["trainer"]["ema"]["network"])
     return VideoModel(card, network.eval().requires_grad_(False).to(device), device)
 
 
 def measure_model(out: Path, params: Params, prompts: int, device: torch.device) -> dict[str, dict[str, float]]:
     """Joint accuracy of the finished model on each kind of prompt."""
     model, judge = load_model(out / "models/unet", device), load_judge(out / "models/judge", device)
-    table = read_table(out, params)
-    kinds = read_prompts(out, model.card, params, prompts, table)
-    return {asked.kind: _flat(joint(model, judge, table, asked, params.sampling)) for asked in kinds}
+    texts = read_table(out, params)
+    kinds = read_prompts(out, model.card, params, prompts, texts)
+    return {asked.kind: _flat(joint(model, judge, texts, asked, params.sampling)) for asked in kinds}
 
 
-def joint(model: VideoModel, judge: Judge, table: CaptionTable, asked: PromptSet, sampling: SamplingParams) -> Share:
-    made = sample_prompts(model, table, asked, batch_size=250, sampling=sampling)
-    return attribute_shares(mark_clips(judge, read_clips(judge, made.frames), asked.attributes))["joint"]
+def joint(model: VideoModel, judge: Judge, texts: CaptionTable, asked: PromptSet, sampling: SamplingParams) -> Share:
+    samples = PromptSampler(model, texts, sampling, batch_size=250).sample(asked)
+    return attribute_shares(evaluate_prompts(judge, asked, samples).scores)["joint"]
 
 
-def read_prompts(out: Path, card: ModelCard, params: Params, count: int, table: CaptionTable) -> list[PromptSet]:
+def read_prompts(out: Path, card: ModelCard, params: Params, count: int, texts: CaptionTable) -> list[PromptSet]:
     """Of each kind, the seen ones first."""
     folder = out / "data/shards" / card.dataset
-    return load_prompts(folder, card, count=count, seed=params.evaluate.seed, known=table.index)
+    return load_prompts(folder, card, count=count, seed=params.evaluate.seed, known=texts.index)
 
 
 def read_table(out: Path, params: Params) -> CaptionTable:

@@ -248,6 +248,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("transcode.fps", 0.0, "greater than or equal to 0.1"),
     ("transcode.fps", 60.0, "less than or equal to 50"),
     ("transcode.fit", "zoom", "'crop', 'pad' or 'stretch'"),
+    ("transcode.background", "magenta", "white, gray, black, or '#rrggbb'"),
     ("transcode.split", "2k", "1k-A"),
     ("transcode.group", "(a", "is no regex"),
     ("transcode.group", r"\(a", "needs a (group)"),

@@ -48,7 +48,7 @@ def test_params_stand_as_dvc_writes_them(params: Path) -> None:
 
 
 def test_an_experiment_changes_one_line(params: Path) -> None:
-    """By DVC's own hand: of all keys that hold one value, changed at once, each is one line that went and one that came."""
+    """By DVC's own hand: of all keys with one value, changed at once, each is a line that went and one that came."""
     before = params.read_text(encoding="utf-8")
     tree = {key: value for key, value in yaml.safe_load(before).items() if isinstance(value, dict)}
     keys = [(name, key) for name, section in tree.items() for key in section if not isinstance(section[key], list)]

@@ -138,7 +138,7 @@ def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
 
 @pytest.mark.parametrize(
     ("frames", "resolution", "numbers"),
-    [(4, 30, ["30", "4"]), (4, 17, ["17", "4"]), (5, 16, ["5 frames", "2"])],
+    [(4, 30, ["30", "4"]), (4, 17, ["17", "4"]), (5, 16, ["frames: 5", "2"])],
 )
 def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resolution: int, numbers: list[str]) -> None:
     params = UnetParams.read({**PLAIN, "fold_frames": (2, 1)})

@@ -15,6 +15,7 @@ from pipeline.config.section import (
     Distinct,
     Fps,
     Frames,
+    Ground,
     KaggleSlug,
     Number,
     Positive,
@@ -83,6 +84,7 @@ class TranscodeParams(Section):
     duration_s: Annotated[Number, Field(ge=0.1, le=3600.0)]
     fps: Fps
     fit: Literal["crop", "pad", "stretch"]
+    background: Ground
     split: Literal["official", "1k-A"]
     group: Text | None
     hold_out: Columns

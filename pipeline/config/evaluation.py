@@ -32,6 +32,7 @@ class EvaluateParams(Section):
     curve_prompts: Clips
     guidance_scales: Distinct[Annotated[NonNegativeNumber, Field(le=1000.0)]]
     steps: Distinct[Annotated[int, Field(ge=1, le=100_000)]]
+    unsaid_clips: Annotated[int, Field(ge=0, le=1_000_000)]
     showcase_prompts: Shown
     showcase_seeds: Shown
     seed: Seed

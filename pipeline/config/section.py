@@ -88,6 +88,9 @@ ClipsPerShard = Annotated[int, Field(ge=1, le=10_000)]
 GridRows = Annotated[int, Field(ge=1, le=16)]  # of a square of samples to look at
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Field(min_length=1)]
+Ground = Annotated[
+    str, _match("white|gray|black|#[0-9a-f]{6}", "allowed: white, gray, black, or '#rrggbb' in quotes and lower case")
+]
 Sha256 = Annotated[str, _match(r"[0-9a-fA-F]{64}", "a SHA-256 has 64 hexadecimal digits; copy it anew, or take null")]
 KaggleSlug = Annotated[
     str, _match(r"[\w.-]+/[\w.-]+(/[0-9]+)?", "it is no Kaggle data set; write owner/name or owner/name/version")

@@ -29,14 +29,25 @@ Channels = Literal[1, 3, 4]
 Memory = Annotated[Number, Field(gt=0.0, le=100_000.0)]  # GB
 
 
-class TrainParams(Section):
-    """Stage train: clips, optimizer, averaging and looks at the run."""
+class LoopParams(Section):
+    """The clips that both families are trained on, and the intervals of their loop."""
 
     frames: Frames
     resolution: Pixels
     channels: Channels
     steps: Positive
     batch_size: BatchSize
+    ema_decay: ShareBelowOne
+    ram_budget_gb: Memory
+    checkpoint_every: Positive
+    sample_every: Positive
+    num_sample_rows: GridRows
+    seed: Seed
+
+
+class TrainParams(LoopParams):
+    """Stage train: clips, optimizer, averaging and looks at the run."""
+
     accumulate: BatchSize
     optimizer: Literal["adamw", "muon"]
     lr: PositiveNumber
@@ -47,7 +58,6 @@ class TrainParams(Section):
     decay: Literal["cosine", "constant"]
     final_lr_share: Share
     clip_grad_norm: NonNegativeNumber
-    ema_decay: ShareBelowOne
     ema_start: Count
     ema_every: Positive
     precision: Literal["auto", "fp32", "bf16"]
@@ -55,12 +65,7 @@ class TrainParams(Section):
     text_dropout: Share
     flip: bool
     prob_focus_present: Share
-    ram_budget_gb: Memory
-    checkpoint_every: Positive
-    sample_every: Positive
-    num_sample_rows: GridRows
     val_every: Positive
-    seed: Seed
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -81,13 +86,9 @@ class TrainParams(Section):
         return self
 
 
-class TrainGanParams(Section):
+class TrainGanParams(LoopParams):
     """Stage train_gan: clips, both networks and their training. Kept in the model's card."""
 
-    frames: Frames
-    resolution: Pixels
-    channels: Channels
-    steps: Positive
     batch_size: Annotated[int, Field(ge=2, le=65_536)]  # captions are shifted among the clips
     lr: PositiveNumber
     lr_discriminator: PositiveNumber
@@ -98,7 +99,6 @@ class TrainGanParams(Section):
     contrast_weight: NonNegativeNumber
     mismatch: bool
     hard_negatives: Annotated[int, Field(ge=0, le=256)]
-    ema_decay: ShareBelowOne
     word_dim: Width
     word_window: Annotated[int, Field(ge=1, le=63)]
     noise_dim: Width
@@ -110,11 +110,6 @@ class TrainGanParams(Section):
     discriminator_dim: Width
     discriminator_frames: Frames
     clip_resolution: Pixels
-    ram_budget_gb: Memory
-    checkpoint_every: Positive
-    sample_every: Positive
-    num_sample_rows: GridRows
-    seed: Seed
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,18 +1,22 @@
-"""How far one set of feature vectors lies from another: Fréchet, polynomial kernel, density and coverage, nearest.
+"""Distances between two sets of feature vectors: Fréchet, polynomial kernel, density and coverage, nearest.
 
-Everything takes float arrays (N, D), one row per clip, and means nothing by itself: read each number beside its floor,
-the same distance between two real sets.
+Everything takes arrays (N, D), one row per clip, and means nothing by itself: read each number beside its floor, the
+same distance between two real sets. Where real clips stand in both of those, the floor is 0 and there is no ratio.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.spatial.distance import cdist
 
 BLOCK = 100  # clips per block of the kernel distance
-CHUNK = 1024  # rows of a distance matrix held at once
+CHUNK = 256  # rows held as floats at once
+ROUNDING = 1e-7  # of the features' variance: a Fréchet distance below it is nothing but rounding
+NO_RATIO = "no ratio, for its floor is 0: real clips of train and validation are the same, or all alike"
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,10 @@ class SetDistances:
     nearest: float
     nearest_floor: float
 
-    def flat(self) -> dict[str, float]:
-        """Metric keys and values; a `ratio` is the distance over its floor."""
+    def flat(self) -> dict[str, Any]:
+        """Metric keys and values."""
         return {
-            "frechet.distance": self.frechet,
-            "frechet.floor": self.frechet_floor,
-            "frechet.ratio": self.frechet / self.frechet_floor,
+            **beside_floor("frechet", self.frechet, self.frechet_floor),
             "kernel.distance": self.kernel.mean,
             "kernel.distance_low": self.kernel.low,
             "kernel.distance_high": self.kernel.high,
@@ -55,10 +57,14 @@ class SetDistances:
             "density_floor": self.density_floor,
             "coverage": self.coverage,
             "coverage_floor": self.coverage_floor,
-            "nearest_train.distance": self.nearest,
-            "nearest_train.floor": self.nearest_floor,
-            "nearest_train.ratio": self.nearest / self.nearest_floor,
+            **beside_floor("nearest_train", self.nearest, self.nearest_floor),
         }
+
+
+def beside_floor(name: str, distance: float, floor: float) -> dict[str, Any]:
+    """Metrics of a distance: `ratio` is the distance over its floor, None where that is 0, with a note that says so."""
+    found = {f"{name}.distance": distance, f"{name}.floor": floor, f"{name}.ratio": distance / floor if floor else None}
+    return found if floor else {**found, f"{name}.note": NO_RATIO}
 
 
 def set_distances(train: np.ndarray, val: np.ndarray, fake: np.ndarray, *, seed: int = 0) -> SetDistances:
@@ -92,7 +98,9 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     root_a = _root(cov_a)
     cross = _root(root_a @ cov_b @ root_a)
     shift = a.mean(axis=0) - b.mean(axis=0)
-    return float(max(0.0, shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2.0 * np.trace(cross)))
+    spread = np.trace(cov_a) + np.trace(cov_b)
+    distance = float(shift @ shift + spread - 2.0 * np.trace(cross))
+    return distance if distance > ROUNDING * spread else 0.0
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray, seeds: int = 3, *, first_seed: int = 0) -> Interval:
@@ -123,8 +131,8 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
     real, fake = _features(real, "real"), _features(fake, "fake")
     if len(real) <= k:
         raise ValueError(f"density and coverage need more than k={k} real clips, got {len(real)}; judge more clips")
-    radii = np.sort(_pairwise(real, real), axis=1)[:, k]  # column 0 is the clip itself
-    inside = _pairwise(real, fake) < radii[:, None]
+    radii = np.sort(cdist(real, real), axis=1)[:, k]  # column 0 is the clip itself
+    inside = cdist(real, fake) < radii[:, None]
     return float(inside.sum() / (k * len(fake))), float(inside.any(axis=1).mean())
 
 
@@ -134,20 +142,34 @@ def nearest(train: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 def nearest_neighbours(train: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance (M,) and index (M,) of the nearest row of `train` (N, …) for each of `queries` (M, …)."""
-    flat_train = train.reshape(len(train), -1).astype(np.float32)
-    flat_queries = queries.reshape(len(queries), -1).astype(np.float32)
+    """Distance float64 (M,) and index (M,) of the nearest row of `train` (N, …) for each of `queries` (M, …).
+
+    Exact, so that neither threads nor blocks matter: equal rows lie at 0.0. Whole numbers of up to 12 bits (pixels) are
+    multiplied as a matrix, which is many times faster; others are subtracted one by one.
+    """
+    flat_train, flat_queries = (values.reshape(len(values), -1) for values in (train, queries))
     if not len(flat_train):
         raise ValueError("no training clips to find a nearest one among")
-    best = np.full(len(flat_queries), np.inf, np.float32)
+    distances = _whole_distances if np.issubdtype(train.dtype, np.integer) else cdist
+    best = np.full(len(flat_queries), np.inf)
     index = np.zeros(len(flat_queries), np.int64)
     for start in range(0, len(flat_train), CHUNK):
-        distances = _pairwise(flat_queries, flat_train[start : start + CHUNK])
-        winner = distances.argmin(axis=1)
-        closest = distances[np.arange(len(distances)), winner]
+        block = distances(flat_queries, flat_train[start : start + CHUNK])
+        winner = block.argmin(axis=1)
+        closest = block[np.arange(len(block)), winner]
         better = closest < best
         best[better], index[better] = closest[better], start + winner[better]
     return best, index
+
+
+def _whole_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Euclidean distances (len(x), len(y)) of rows of whole numbers, of at most 12 bits.
+
+    By x² + y² - 2xy in float64, whose sums are whole numbers below 2^53 here: nothing is rounded in any order.
+    """
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    squared = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None, :] - 2.0 * x @ y.T
+    return np.sqrt(squared)
 
 
 def _features(values: np.ndarray, name: str) -> np.ndarray:
@@ -173,9 +195,3 @@ def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
     within_x = (k_xx.sum() - np.trace(k_xx)) / (len(x) * (len(x) - 1))
     within_y = (k_yy.sum() - np.trace(k_yy)) / (len(y) * (len(y) - 1))
     return float(within_x + within_y - 2.0 * k_xy.mean())
-
-
-def _pairwise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Euclidean distances (len(x), len(y))."""
-    squared = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None, :] - 2.0 * x @ y.T
-    return np.sqrt(squared.clip(min=0.0))

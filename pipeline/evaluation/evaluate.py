@@ -1,4 +1,4 @@
-"""Judge a trained model: sample its prompts, read the samples, and put every number beside its floor and its control.
+"""Evaluation of a trained model: its samples of prompts, read by the judge, each number beside its floor and control.
 
 The judge is trained and frozen before; prompts, seeds and clips are fixed, so two models of one set compare.
 """
@@ -16,244 +16,255 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.evaluation import EvaluateParams
-from pipeline.config.models import DiffusionParams, SamplingParams
+from pipeline.config.models import DiffusionParams
 from pipeline.data.frames import to_rgb
-from pipeline.data.shards import Row, read_rows, read_set
+from pipeline.data.samples import Sample
+from pipeline.data.shards import read_rows, read_set
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
-from pipeline.evaluation.curves import sampling_curves
-from pipeline.evaluation.distances import frechet, nearest, nearest_neighbours, set_distances
-from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, flat_marks
-from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips, sample_prompts
+from pipeline.evaluation.distances import beside_floor, frechet, nearest, nearest_neighbours, set_distances
+from pipeline.evaluation.prompt_sampler import PromptSampler
+from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips
+from pipeline.evaluation.sampling_curves import sampling_curves
 from pipeline.evaluation.scoring import (
-    Answers,
+    EvaluatedPrompts,
     accuracy_table,
+    evaluate_prompts,
     has_attributes,
-    mark_clips,
     read_clips,
-    shuffle_control,
+    score_readings,
     speed_between_real,
 )
-from pipeline.evaluation.showcase import showcase
+from pipeline.evaluation.shares import attribute_shares, flat_scores
+from pipeline.evaluation.showcase import showcase, unsaid_showcase
+from pipeline.evaluation.shuffle_control import derangement, shuffle_control
+from pipeline.evaluation.unsaid import blank_metrics, unsaid_metrics, unsaid_prompts
 from pipeline.judge.judge import Judge
+from pipeline.judge.oracles.reading import Reading
+from pipeline.judge.oracles.score_reading import Scores
 from pipeline.judge.retrieval import recall_metrics
 from pipeline.model_io.clip_dataset import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard, read_section
-from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable
+from pipeline.text.vocabulary import words_of
 
 log = logging.getLogger("t2v")
 
 TRAIN_POOL = 2000  # training clips among which the nearest is looked for
 LEAST_CLIPS = 8  # for a distance between sets
 PIXEL_GRID = 16  # px a side to which clips are averaged for the nearest in pixels
+PIXEL_STEPS = 16  # of a level of brightness, in which the averages are whole numbers
 CLIP_NOTE = "CLIP similarity is not measured: it needs weights that this pipeline neither trains nor downloads."
+NAMED_WORDS = 10
+NO_VALIDATION = "The set has no validation clips: figures are of training clips and say nothing about new captions."
 
 
 @dataclass
 class Evaluation:
-    """What a model's evaluation leaves: flat metrics, tables for plots, and samples for the report."""
+    """Flat metrics, tables for plots, and samples for the report."""
 
     metrics: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    samples: list[Row] = field(default_factory=list)
-
-    def rounded_metrics(self) -> dict[str, Any]:
-        """To six significant digits, so that differences of the last bit don't show."""
-        return {
-            key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in self.metrics.items()
-        }
+    samples: list[Sample] = field(default_factory=list)
 
 
-def evaluate_model(
-    model: VideoModel,
-    judge: Judge,
-    table: CaptionTable | None,  # None: the model reads the words of a caption itself
-    shards: Path,
-    evaluate: EvaluateParams,
-    sampling: SamplingParams | None,  # None: the model has no such choices
-) -> Evaluation:
+def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Floats to six significant digits, so that differences of the last bit don't show."""
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in values.items()}
+
+
+def evaluate_model(sampler: PromptSampler, judge: Judge, shards: Path, params: EvaluateParams) -> Evaluation:
     """Everything about one model. Raises ValueError where the set has nothing to judge by."""
-    card = model.card
-    started = time.perf_counter()
-    check_fit(card, judge, table)
+    card, started = sampler.model.card, time.perf_counter()
+    check_fit(card, judge, sampler.texts)
     result = Evaluation()
-    known = None if table is None else table.index
-    sets = load_prompts(shards, card, count=evaluate.prompts, seed=evaluate.seed, known=known)
-    answers = [_answer(model, judge, table, prompts, evaluate, sampling) for prompts in sets]
-    if answers[0].marks:
-        _judge_attributes(result, judge, answers, evaluate.seed)
+    known = None if sampler.texts is None else sampler.texts.index
+    sets = load_prompts(shards, card, count=params.prompts, seed=params.seed, known=known)
+    if card.family == "gan":  # it reads words itself
+        note_unknown_words([caption for prompts in sets for caption in prompts.captions], card.vocabulary)
+    evaluated = [evaluate_prompts(judge, prompts, sampler.sample(prompts)) for prompts in sets]
+    if evaluated[0].scores:
+        _add_attributes(result, judge, evaluated, params.seed)
+        _add_unsaid(result, sampler, judge, evaluated, shards, params)
     else:
-        _judge_retrieval(result, judge, answers[0])
-        result.metrics |= memory_metrics(answers[-1], evaluate.seed)
-    result.metrics |= _cost(answers)
-    result.metrics |= distance_metrics(judge, answers[0], shards, card, evaluate)
-    if sampling is not None:
-        _add_curves(result, model, judge, table, answers[0], evaluate, sampling)
-        result.tables["loss_by_noise"] = loss_by_noise(model, table, answers[0].prompts, evaluate.batch_size)
+        _add_retrieval(result, judge, evaluated[0])
+        result.metrics |= memory_metrics(evaluated[-1], params.seed)
+    _add_cost(result, evaluated)
+    result.metrics |= distance_metrics(judge, evaluated[0], shards, card, params)
+    if sampler.sampling is not None:
+        _add_curves(result, sampler, judge, evaluated[0], params)
+        result.tables["loss_by_noise"] = loss_by_noise(sampler, evaluated[0].prompts)
         result.metrics["val_error"] = float(np.mean([row["error"] for row in result.tables["loss_by_noise"]]))
-    for answered in answers:
-        result.samples += showcase(model, judge, table, answered, evaluate, sampling)
-    result.metrics |= {
-        "dataset": card.dataset,
-        "family": card.family,
-        "device": str(model.device),
-        "seed": evaluate.seed,
-        "seconds": time.perf_counter() - started,
-    }
+    for each in evaluated:
+        result.samples += showcase(sampler, judge, each, params)
+    result.metrics |= {"dataset": card.dataset, "family": card.family, "seed": params.seed}
+    result.metrics |= {"device": str(sampler.model.device), "seconds": time.perf_counter() - started}
     log.info("%s judged on %s: %s", card.family, read_set(shards)["set"], headline(result.metrics))
     return result
 
 
-def check_fit(card: ModelCard, judge: Judge, table: CaptionTable | None) -> None:
+def note_unknown_words(captions: Sequence[str], vocabulary: Sequence[str]) -> None:
+    """Log, in one line, how many captions have words that a model never saw, and some of the words."""
+    known = set(vocabulary)
+    unknown = [set(words_of(caption)) - known for caption in captions]
+    words = sorted(set().union(*unknown))
+    if words:
+        more = f" and {len(words) - NAMED_WORDS} more" if len(words) > NAMED_WORDS else ""
+        log.warning(
+            "%d of %d prompts have words that the model never saw and reads as nothing: %s%s",
+            sum(map(bool, unknown)), len(captions), ", ".join(words[:NAMED_WORDS]), more,
+        )  # fmt: skip
+
+
+def check_fit(card: ModelCard, judge: Judge, texts: CaptionTable | None) -> None:
     """Raises ValueError where judge or embeddings belong to another set or encoder than the model."""
     if judge.card.dataset != card.dataset:
         raise ValueError(f"the judge is for {judge.card.dataset}, the model for {card.dataset}; run dvc repro")
-    if card.text is not None and table is not None and card.text != asdict(table.info):
+    if card.text is not None and texts is not None and card.text != asdict(texts.info):
         raise ValueError(
-            f"the model was trained with encoder {card.text}, the embeddings are by {table.info}; run dvc repro"
+            f"the model was trained with encoder {card.text}, the embeddings are by {texts.info}; run dvc repro"
         )
 
 
-def _answer(
-    model: VideoModel,
+def _add_attributes(result: Evaluation, judge: Judge, evaluated: Sequence[EvaluatedPrompts], seed: int) -> None:
+    """Accuracy by kind of prompt, beside the oracle's own on real clips and that of shuffled captions."""
+    real_scores: list[Scores] = []
+    result.tables["accuracy"] = table = []
+    for each in evaluated:
+        kind = each.prompts.kind
+        result.metrics |= flat_scores(kind, each.scores)
+        result.metrics[f"{kind}.clips"] = len(each.scores)
+        result.metrics[f"{kind}.failures"] = sum(not scores["joint"] for scores in each.scores)
+        table += accuracy_table(each)
+        real_scores += score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
+    result.metrics |= flat_scores("oracle_on_real", real_scores, intervals=False)
+    result.metrics |= shuffle_control(judge, evaluated[0], seed)
+    result.metrics |= speed_between_real(evaluated[0].prompts.attributes)
+
+
+def _add_unsaid(
+    result: Evaluation,
+    sampler: PromptSampler,
     judge: Judge,
-    table: CaptionTable | None,
-    prompts: PromptSet,
-    evaluate: EvaluateParams,
-    sampling: SamplingParams | None,
-) -> Answers:
-    samples = sample_prompts(model, table, prompts, batch_size=evaluate.batch_size, sampling=sampling)
-    if not has_attributes(prompts):
-        return Answers(prompts, samples, [], [])
-    readings = read_clips(judge, samples.frames)
-    return Answers(prompts, samples, readings, mark_clips(judge, readings, prompts.attributes))
+    evaluated: Sequence[EvaluatedPrompts],
+    shards: Path,
+    params: EvaluateParams,
+) -> None:
+    """Captions that leave attributes out, by seeds of their own, and how many of all clips show nothing."""
+    readings: list[Reading] = [reading for each in evaluated for reading in each.readings]
+    seeds = len(evaluated[0].prompts)
+    first_seed = params.seed + seeds
+    asked = unsaid_prompts(evaluated[0].prompts, judge.card.in_play, params.unsaid_clips, first_seed)
+    if asked is not None:
+        frames = sampler.sample(asked.prompts).frames
+        read = read_clips(judge, frames)
+        real = [row.attributes["objects"] for row in read_rows(shards, "train", limit=TRAIN_POOL)]
+        found, table = unsaid_metrics(asked, read, [things[0] for things in real if len(things) == 1])
+        result.metrics |= found
+        result.tables["unsaid"] = table
+        result.samples += unsaid_showcase(sampler.model.card, asked, frames, read, params)
+        readings, seeds = readings + read, seeds + len(read)
+    result.metrics |= blank_metrics(readings) | {"blank.clips": len(readings), "blank.seeds": seeds}
 
 
-def _judge_attributes(result: Evaluation, judge: Judge, answers: Sequence[Answers], seed: int) -> None:
-    real_marks: list[Marks] = []
-    table: list[dict[str, Any]] = []
-    for answered in answers:
-        kind = answered.prompts.kind
-        result.metrics |= flat_marks(kind, answered.marks)
-        result.metrics[f"{kind}.clips"] = len(answered.marks)
-        result.metrics[f"{kind}.failures"] = sum(not sheet["joint"] for sheet in answered.marks)
-        table += accuracy_table(kind, answered)
-        real = read_clips(judge, answered.prompts.real)
-        real_marks += mark_clips(judge, real, answered.prompts.attributes)
-    result.metrics |= flat_marks("oracle_on_real", real_marks, intervals=False)
-    result.metrics |= shuffle_control(judge, answers[0], seed)
-    result.metrics |= speed_between_real(answers[0].prompts.attributes)
-    result.tables["accuracy"] = table
-
-
-def _judge_retrieval(result: Evaluation, judge: Judge, answered: Answers) -> None:
-    retrieval, prompts = judge.retrieval, answered.prompts
+def _add_retrieval(result: Evaluation, judge: Judge, evaluated: EvaluatedPrompts) -> None:
+    retrieval, prompts = judge.retrieval, evaluated.prompts
     if retrieval is None:
         raise ValueError("this judge was trained on a set with attributes, not on real video; rerun the judge stage")
-    made = recall_metrics(retrieval.similarity(to_rgb(answered.samples.frames), prompts.captions))
+    made = recall_metrics(retrieval.similarity(to_rgb(evaluated.samples.frames), prompts.captions))
     real = recall_metrics(retrieval.similarity(prompts.real, prompts.captions))
     result.metrics |= made
+    real.pop("retrieval.note", None)  # it would say the same
     result.metrics |= {key.replace("retrieval.", "retrieval_on_real."): value for key, value in real.items()}
     result.metrics |= {"retrieval.clips": len(prompts), "clip_similarity_note": CLIP_NOTE}
+    if prompts.kind != "seen":
+        result.metrics["validation_note"] = NO_VALIDATION
 
 
-def memory_metrics(answered: Answers, seed: int) -> dict[str, float]:
+def memory_metrics(evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
     """How often a sample for a training clip's caption lies nearer to that clip, in pixels, than to the others.
 
-    Beside it chance, and the same samples held against other prompts' clips. Empty for prompts of other splits.
+    Beside it chance, and the same samples held against other prompts' clips; a clip that stands there twice is one.
+    Empty for prompts of other splits.
     """
-    prompts = answered.prompts
+    prompts = evaluated.prompts
     if prompts.kind != "trained" or len(prompts) < 2:
         return {}
-    _, found = nearest_neighbours(_shrunk(prompts.real), _shrunk(to_rgb(answered.samples.frames)))
+    real = _pixels(prompts.real)
+    _, found = nearest_neighbours(real, _pixels(to_rgb(evaluated.samples.frames)))
+    _, same = np.unique(real, axis=0, return_inverse=True)  # a number for each different clip
     return {
         "trained.clips": len(prompts),
-        "trained.own_clip": float((found == np.arange(len(prompts))).mean()),
-        "trained.own_clip_chance": 1.0 / len(prompts),
-        "trained.own_clip_shuffled": float((found == derangement(len(prompts), seed)).mean()),
+        "trained.own_clip": float((same[found] == same).mean()),
+        "trained.own_clip_chance": float((np.bincount(same) ** 2).sum() / len(prompts) ** 2),
+        "trained.own_clip_shuffled": float((same[found] == same[derangement(len(prompts), seed)]).mean()),
     }
 
 
-def _cost(answers: Sequence[Answers]) -> dict[str, float]:
-    clips = sum(len(answered.prompts) for answered in answers)
-    return {
-        "clips": clips,
-        "seconds_per_clip": sum(answered.samples.seconds for answered in answers) / clips,
-        "evaluations_per_clip": sum(answered.samples.passes for answered in answers) / clips,
-    }
+def _add_cost(result: Evaluation, evaluated: Sequence[EvaluatedPrompts]) -> None:
+    clips = sum(len(each.prompts) for each in evaluated)
+    passes = sum(each.samples.passes for each in evaluated)
+    result.metrics |= {"clips": clips, "evaluations_per_clip": passes / clips}
+    result.metrics["seconds_per_clip"] = sum(each.samples.seconds for each in evaluated) / clips
 
 
 def distance_metrics(
-    judge: Judge, answered: Answers, shards: Path, card: ModelCard, evaluate: EvaluateParams
+    judge: Judge, evaluated: EvaluatedPrompts, shards: Path, card: ModelCard, params: EvaluateParams
 ) -> dict[str, Any]:
     """Distances of the seen samples from real clips, each with its floor; a note where the set is too small."""
-    fake = to_rgb(answered.samples.frames)[: evaluate.feature_clips]
-    real = answered.prompts.real[: evaluate.feature_clips]
-    pool = max(TRAIN_POOL, 2 * len(fake))
-    train = real_clips(list(read_rows(shards, "train", limit=pool)), card)
-    if min(len(fake), len(train) // 2) < LEAST_CLIPS:
-        note = f"Distances are not measured: {len(fake)} samples and {len(train)} training clips are too few."
+    fake = to_rgb(evaluated.samples.frames)[: params.feature_clips]
+    real = evaluated.prompts.real[: params.feature_clips]
+    rows = list(read_rows(shards, "train", limit=max(TRAIN_POOL, 2 * len(fake))))
+    if min(len(fake), len(rows) // 2) < LEAST_CLIPS:
+        note = f"Distances are not measured: {len(fake)} samples and {len(rows)} training clips are too few."
         return {"distances_note": note}
+    train = real_clips(rows, card)
     log.info("distances of %d samples from %d real clips, among %d training clips", len(fake), len(real), len(train))
     train_features, real_features, fake_features = (judge.features(clips) for clips in (train, real, fake))
-    flat = set_distances(train_features, real_features, fake_features, seed=evaluate.seed).flat()
-    small = [_shrunk(clips) for clips in (train, real, fake)]
-    scale = float(np.sqrt(small[0].shape[1]))
-    made, floor = (float(np.median(nearest(small[0], each))) / scale for each in (small[2], small[1]))
-    return {
-        **flat,
-        "nearest_pixels.distance": made,
-        "nearest_pixels.floor": floor,
-        "nearest_pixels.ratio": made / floor,
-    }
+    flat = set_distances(train_features, real_features, fake_features, seed=params.seed).flat()
+    pixels = [_pixels(clips) for clips in (train, real, fake)]
+    unit = PIXEL_STEPS * float(np.sqrt(pixels[0].shape[1]))
+    made, floor = (float(np.median(nearest(pixels[0], each))) / unit for each in (pixels[2], pixels[1]))
+    return {**flat, **beside_floor("nearest_pixels", made, floor)}
 
 
-def _shrunk(clips: np.ndarray) -> np.ndarray:
-    """float32 (N, D) of clips averaged to a PIXEL_GRID."""
+def _pixels(clips: np.ndarray) -> np.ndarray:
+    """int32 (N, D) of clips averaged to a PIXEL_GRID, in whole PIXEL_STEPS."""
     n, f, h, w, c = clips.shape
     step = max(1, h // PIXEL_GRID)
     rows, columns = h // step, w // step
     cut = clips[:, :, : rows * step, : columns * step].reshape(n, f, rows, step, columns, step, c)
-    return cut.mean(axis=(3, 5), dtype=np.float32).reshape(n, -1)
+    return (PIXEL_STEPS * cut.sum(axis=(3, 5), dtype=np.int32) // step**2).reshape(n, -1)
 
 
 def _add_curves(
-    result: Evaluation,
-    model: VideoModel,
-    judge: Judge,
-    table: CaptionTable | None,
-    seen: Answers,
-    evaluate: EvaluateParams,
-    sampling: SamplingParams,
+    result: Evaluation, sampler: PromptSampler, judge: Judge, seen: EvaluatedPrompts, params: EvaluateParams
 ) -> None:
-    real = seen.prompts.first(evaluate.curve_prompts).real
+    real = seen.prompts.first(params.curve_prompts).real
     real_features = judge.features(real) if len(real) >= LEAST_CLIPS else None
 
     def measure(frames: np.ndarray, prompts: PromptSet) -> dict[str, float]:
         found: dict[str, float] = {}
         if has_attributes(prompts):
-            share = attribute_shares(mark_clips(judge, read_clips(judge, frames), prompts.attributes))["joint"]
+            share = attribute_shares(score_readings(judge, read_clips(judge, frames), prompts.attributes))["joint"]
             found = {"joint": share.value, "low": share.low, "high": share.high}
         if real_features is not None:
             found["distance"] = frechet(real_features, judge.features(to_rgb(frames)))
         return found
 
-    result.tables |= sampling_curves(
-        model, table, seen.prompts, measure, evaluate, default=sampling, known=seen.samples
-    )
+    for name, curve in sampling_curves(sampler, seen.prompts, measure, params, known=seen.samples).items():
+        result.tables[name] = curve.rows
+        result.metrics |= {f"{name}.{value}.seconds_per_clip": each for value, each in curve.seconds_per_clip.items()}
 
 
-def loss_by_noise(
-    model: VideoModel, table: CaptionTable | None, prompts: PromptSet, batch_size: int
-) -> list[dict[str, Any]]:
-    """Error on real clips by noise level: columns t, loss (as in training) and error (MSE of x0)."""
-    card, asked = model.card, prompts.first(MAX_CLIPS)
+def loss_by_noise(sampler: PromptSampler, prompts: PromptSet) -> list[dict[str, Any]]:
+    """Error of a diffusion model on real clips by noise level: t, loss (as in training) and error (MSE of x0)."""
+    model, asked = sampler.model, prompts.first(MAX_CLIPS)
+    card = model.card
     shape = ClipShape(card.frames, card.resolution, card.channels)
     frames = np.stack([fit_clip(clip, shape) for clip in asked.real])
-    text = table.batch(asked.captions) if table is not None and card.text is not None else None
     diffusion = Diffusion(read_section(DiffusionParams, card, "diffusion"))
-    validation = Validation(frames, text, batch_size)
+    validation = Validation(frames, sampler.text(asked.captions), sampler.batch_size)
     rows = validation.measure(model.network, diffusion, model.device, contextlib.nullcontext, card.steps)
     return [{"t": row.t, "loss": row.loss, "error": row.x0_mse} for row in rows]
 
@@ -261,4 +272,4 @@ def loss_by_noise(
 def headline(metrics: Mapping[str, Any]) -> str:
     """The joint accuracies, or what there is instead, in a line."""
     keys = ("seen.joint", "held_out.joint", "reworded.joint", "retrieval.r10", "frechet.ratio")
-    return ", ".join(f"{key} {metrics[key]:.3f}" for key in keys if key in metrics)
+    return ", ".join(f"{key} {metrics[key]:.3f}" for key in keys if metrics.get(key) is not None)

@@ -1,33 +1,40 @@
-"""Samples in a judge's hands: read, marked against what was asked, and against what was not asked (the control)."""
+"""Samples of one set of prompts, read by the judge and scored against what the prompts ask for."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.data.frames import to_rgb
-from pipeline.evaluation.metrics import Marks, attribute_shares, derangement, exact_chance, flat_marks, wilson
-from pipeline.evaluation.prompts import PromptSet, Samples
+from pipeline.evaluation.prompt_sampler import Samples
+from pipeline.evaluation.prompts import PromptSet
+from pipeline.evaluation.shares import wilson_share
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
-
-WORD_FIELDS = ("shape", "colour", "colour_to", "size", "digit", "motion", "speed")  # what of a thing decides its marks
+from pipeline.judge.oracles.score_reading import Scores
+from pipeline.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
-class Answers:
-    """A model's samples for one set of prompts, with their marks where the set has attributes."""
+class EvaluatedPrompts:
+    """A model's samples for one set of prompts; readings and scores are empty for real video, which no oracle reads."""
 
     prompts: PromptSet
     samples: Samples
     readings: list[Reading]
-    marks: list[Marks]
+    scores: list[Scores]
+
+
+def evaluate_prompts(judge: Judge, prompts: PromptSet, samples: Samples) -> EvaluatedPrompts:
+    """Read and score samples, where the prompts have attributes."""
+    if not has_attributes(prompts):
+        return EvaluatedPrompts(prompts, samples, [], [])
+    readings = read_clips(judge, samples.frames)
+    return EvaluatedPrompts(prompts, samples, readings, score_readings(judge, readings, prompts.attributes))
 
 
 def has_attributes(prompts: PromptSet) -> bool:
@@ -35,73 +42,43 @@ def has_attributes(prompts: PromptSet) -> bool:
 
 
 def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
-    """What each of uint8 (N, F, H, W, C) shows."""
-    return [judge.read(clip) for clip in tqdm(to_rgb(frames), desc="read clips", disable=None)]
+    """Readings of uint8 (N, F, H, W, C)."""
+    return [judge.read(clip) for clip in Progress(to_rgb(frames), desc="read clips")]
 
 
-def mark_clips(judge: Judge, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Marks]:
-    return [mark(judge, reading, wanted) for reading, wanted in zip(readings, attributes, strict=True)]
+def score_readings(judge: Judge, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:
+    """Each reading against the attributes that were asked for."""
+    return [judge.score_reading(reading, wanted) for reading, wanted in zip(readings, attributes, strict=True)]
 
 
-def mark(judge: Judge, reading: Reading, attributes: Mapping[str, Any]) -> Marks:
-    """A reading against the attributes that were asked for."""
-    return judge.score_reading(reading, attributes)
-
-
-def accuracy_table(kind: str, answered: Answers) -> list[dict[str, Any]]:
+def accuracy_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
     """A row per attribute ("all") and per value of it that the prompts ask for, of single-object clips."""
-    rows = [
-        {"kind": kind, "attribute": name, "value": "all", **_share_row(share.right, share.clips)}
-        for name, share in attribute_shares(answered.marks).items()
-    ]
-    wanted = [each["objects"][0] if len(each["objects"]) == 1 else {} for each in answered.prompts.attributes]
+    kind, scores = evaluated.prompts.kind, evaluated.scores
+    names = [name for name, value in scores[0].items() if isinstance(value, bool)]
+    rows = [_share_row(kind, name, "all", scores) for name in names]
+    wanted = [each["objects"][0] if len(each["objects"]) == 1 else {} for each in evaluated.prompts.attributes]
     for name in ("shape", "colour", "digit", "motion", "size", "speed"):
         values = dict.fromkeys(thing[name] for thing in wanted if thing.get(name) is not None)
         for value in sorted(values, key=str) if len(values) > 1 else ():
-            sheets = [
-                sheet
-                for sheet, thing in zip(answered.marks, wanted, strict=True)
-                if thing.get(name) == value and name in sheet
+            clips = [
+                clip for clip, thing in zip(scores, wanted, strict=True) if thing.get(name) == value and name in clip
             ]
-            if sheets:
-                right = sum(bool(sheet[name]) for sheet in sheets)
-                rows.append({"kind": kind, "attribute": name, "value": str(value), **_share_row(right, len(sheets))})
+            if clips:
+                rows.append(_share_row(kind, name, str(value), clips))
     return rows
 
 
-def _share_row(right: int, clips: int) -> dict[str, Any]:
-    share = wilson(right, clips)
-    return {"right": right, "clips": clips, "share": share.value, "low": share.low, "high": share.high}
-
-
-def shuffle_control(judge: Judge, answered: Answers, seed: int) -> dict[str, float]:
-    """The same samples against other prompts' attributes: once by a derangement, and its exact mean over all."""
-    attributes = answered.prompts.attributes
-    if len(attributes) < 2:
-        return {}
-    order = derangement(len(attributes), seed)
-    marks = mark_clips(judge, answered.readings, [attributes[index] for index in order])
-    flat = {key: value for key, value in flat_marks("caption_shuffle", marks).items() if _is_share(key, marks[0])}
-    chance = exact_chance(
-        answered.readings,
-        attributes,
-        partial(mark, judge),
-        reading_key=reading_key,
-        wanted_key=attributes_key,
-    )
-    return flat | {f"caption_shuffle.{name}_chance": value for name, value in chance.items()}
-
-
-def _is_share(key: str, sheet: Marks) -> bool:
-    name = key.partition(".")[2].removesuffix("_low").removesuffix("_high")
-    return isinstance(sheet.get(name), bool)
+def _share_row(kind: str, name: str, value: str, scores: Sequence[Scores]) -> dict[str, Any]:
+    share = wilson_share(sum(bool(clip[name]) for clip in scores), len(scores))
+    counts = {"right": share.right, "clips": share.clips, "share": share.value, "low": share.low, "high": share.high}
+    return {"kind": kind, "attribute": name, "value": value, **counts}
 
 
 def speed_between_real(attributes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What the speeds of two real clips differ by that the same words describe: a caption says no more than that.
+    """Difference between the speeds of two real clips that the same words describe: a caption says no more than that.
 
     The mean of |a - b| / b over all ordered pairs of single-object clips of one motion and speed word; a model that
-    only reads its caption has this speed error when it draws as the set does.
+    only reads its caption has this speed error when it draws as the set does. Empty where no two clips are alike.
     """
     alike: defaultdict[tuple[Any, Any], list[float]] = defaultdict(list)
     for each in attributes:
@@ -113,18 +90,6 @@ def speed_between_real(attributes: Sequence[Mapping[str, Any]]) -> dict[str, flo
         total += float((np.abs(speeds[:, None] - speeds) / speeds).sum())
         pairs += len(speeds) * (len(speeds) - 1)
     return {"real_pairs.speed_error": total / pairs} if pairs else {}
-
-
-def reading_key(reading: Reading) -> tuple[Any, ...]:
-    """What of a reading decides its marks."""
-    things = sorted(str(tuple(getattr(thing, name) for name in WORD_FIELDS)) for thing in reading.objects)
-    return reading.count, reading.background, *things
-
-
-def attributes_key(attributes: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What of a clip's attributes decides a reading's marks."""
-    things = sorted(str(tuple(thing.get(name) for name in WORD_FIELDS)) for thing in attributes["objects"])
-    return attributes.get("background"), *things
 
 
 def in_words(reading: Reading) -> dict[str, str]:

@@ -1,95 +1,92 @@
-"""What of an evaluation the report plays: the first prompts of each kind, and the first failures of all the others."""
+"""Samples that an evaluation keeps for people: the first prompts of each kind, and the first failures of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pipeline.config.evaluation import EvaluateParams
-from pipeline.config.models import SamplingParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.gif import encode_gif
-from pipeline.data.shards import Row
-from pipeline.evaluation.metrics import Marks
-from pipeline.evaluation.prompts import PromptSet, sample_prompts
-from pipeline.evaluation.scoring import Answers, in_words, mark_clips, read_clips
+from pipeline.data.samples import Role, Sample, SampleScores
+from pipeline.evaluation.prompt_sampler import PromptSampler
+from pipeline.evaluation.prompts import PromptSet
+from pipeline.evaluation.scoring import EvaluatedPrompts, evaluate_prompts, in_words
+from pipeline.evaluation.unsaid import UnsaidPrompts, unsaid_wrong
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
+from pipeline.judge.oracles.score_reading import Scores
 from pipeline.model_io.model_card import ModelCard
-from pipeline.sampling.video_model import VideoModel
-from pipeline.text.captions import CaptionTable
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A clip with its judgement, where there is one."""
+class Showcase:
+    """One kind's prompts on their way into samples."""
 
-    frames: np.ndarray  # uint8 (F, H, W, C)
-    reading: Reading | None = None
-    marks: Marks | None = None
+    card: ModelCard
+    prompts: PromptSet
+
+    def sample(
+        self, row: int, frames: np.ndarray, role: Role, *, take: int = 0, scores: SampleScores | None = None
+    ) -> Sample:
+        """Frames uint8 (F, H, W, C) as the sample of prompt `row`."""
+        fps, prompts = self.card.fps, self.prompts
+        return Sample(
+            kind=prompts.kind,
+            index=row,
+            role=role,
+            take=take,
+            seed=prompts.seeds(take)[row],
+            caption=prompts.captions[row],
+            gif=encode_gif(to_rgb(frames), fps),
+            n_frames=len(frames),
+            fps=fps,
+            source=prompts.keys[row] if role == "real" else self.card.family,
+            scores=scores,
+            wanted=prompts.attributes[row],
+        )
+
+    def take(self, evaluated: EvaluatedPrompts, count: int, take: int = 0) -> Iterator[Sample]:
+        """The first `count` samples of one take."""
+        for row in range(min(count, len(evaluated.prompts))):
+            yield self.sample(row, evaluated.samples.frames[row], "model", take=take, scores=_scores(evaluated, row))
 
 
 def showcase(
-    model: VideoModel,
-    judge: Judge,
-    table: CaptionTable | None,
-    answered: Answers,
-    evaluate: EvaluateParams,
-    sampling: SamplingParams | None,
-) -> Iterator[Row]:
+    sampler: PromptSampler, judge: Judge, evaluated: EvaluatedPrompts, params: EvaluateParams
+) -> Iterator[Sample]:
     """The real clip and `showcase_seeds` takes of the first `showcase_prompts`, then the first failures of the rest."""
-    card, prompts = model.card, answered.prompts
-    asked = prompts.first(evaluate.showcase_prompts)
-    for index, frames in enumerate(asked.real):
-        yield _row(card, prompts, index, Shown(frames), role="real")
-    for index in range(len(asked)):
-        yield _row(card, prompts, index, _shown(answered, index), role="model")
-    for take in range(1, evaluate.showcase_seeds):
-        more = sample_prompts(
-            model,
-            table,
-            asked,
-            batch_size=evaluate.batch_size,
-            sampling=sampling,
-            take=take,
-            desc="more takes",
-        )
-        readings = read_clips(judge, more.frames) if answered.marks else []
-        again = Answers(asked, more, readings, mark_clips(judge, readings, asked.attributes) if readings else [])
-        for index in range(len(asked)):
-            yield _row(card, prompts, index, _shown(again, index), role="model", take=take)
-    failures = [i for i, marks in enumerate(answered.marks) if i >= len(asked) and not marks["joint"]]
-    for index in failures[: evaluate.showcase_prompts]:
-        yield _row(card, prompts, index, _shown(answered, index), role="failure")
+    count, asked = params.showcase_prompts, evaluated.prompts.first(params.showcase_prompts)
+    shown = Showcase(sampler.model.card, evaluated.prompts)
+    for row, frames in enumerate(asked.real):
+        yield shown.sample(row, frames, "real")
+    yield from shown.take(evaluated, count)
+    for take in range(1, params.showcase_seeds):
+        again = evaluate_prompts(judge, asked, sampler.sample(asked, take=take, desc="more takes"))
+        yield from shown.take(again, count, take)
+    failures = [row for row, scores in enumerate(evaluated.scores) if row >= count and not scores["joint"]]
+    for row in failures[:count]:
+        yield shown.sample(row, evaluated.samples.frames[row], "failure", scores=_scores(evaluated, row))
 
 
-def _shown(answered: Answers, index: int) -> Shown:
-    frames = answered.samples.frames[index]
-    return Shown(frames, answered.readings[index], answered.marks[index]) if answered.marks else Shown(frames)
+def unsaid_showcase(
+    card: ModelCard, asked: UnsaidPrompts, frames: np.ndarray, readings: Sequence[Reading], params: EvaluateParams
+) -> Iterator[Sample]:
+    """The first captions that leave something out, each by one seed, then the first clips of the rest that fail."""
+    shown, count = Showcase(card, asked.prompts), params.showcase_prompts
+    wrong = [unsaid_wrong(asked, row, reading) for row, reading in enumerate(readings)]
+    first = range(min(count, len(wrong)))
+    failures = [row for row in range(count, len(wrong)) if wrong[row]][:count]
+    for row in (*first, *failures):
+        scores = SampleScores(not wrong[row], wrong[row], in_words(readings[row]))
+        yield shown.sample(row, frames[row], "model" if row < count else "failure", scores=scores)
 
 
-def _row(card: ModelCard, prompts: PromptSet, index: int, shown: Shown, *, role: str, take: int = 0) -> Row:
-    marks = shown.marks
-    facts: dict[str, Any] = {
-        "kind": prompts.kind,
-        "index": index,
-        "role": role,  # real | model | failure
-        "seed": prompts.seeds(take)[index],
-        "wanted": prompts.attributes[index],
-        "right": bool(marks["joint"]) if marks is not None else None,
-        "wrong": [name for name, value in (marks or {}).items() if value is False and name != "joint"],
-        "reading": in_words(shown.reading) if shown.reading is not None else {},
-    }
-    return Row(
-        key=f"{prompts.kind}/{index:05d}/{role}-{take}",
-        split=prompts.kind,
-        captions=(prompts.captions[index],),
-        n_frames=len(shown.frames),
-        fps=card.fps,
-        gif=encode_gif(to_rgb(shown.frames), card.fps),
-        source=prompts.keys[index] if role == "real" else card.family,
-        attributes=facts,
-    )
+def _scores(evaluated: EvaluatedPrompts, row: int) -> SampleScores | None:
+    if not evaluated.scores:
+        return None
+    scores: Scores = evaluated.scores[row]
+    wrong = tuple(name for name, value in scores.items() if value is False and name != "joint")
+    return SampleScores(bool(scores["joint"]), wrong, in_words(evaluated.readings[row]))

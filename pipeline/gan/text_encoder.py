@@ -6,7 +6,6 @@ zero vector that is never trained, so that an unknown word says nothing instead 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 
 from pipeline.config.training import TrainGanParams
 from pipeline.text.vocabulary import words_of
-
-log = logging.getLogger("t2v")
 
 TEXT_DIM = 128  # of a caption's features
 
@@ -39,15 +36,6 @@ class Vocabulary:
         longest = max(map(len, rows), default=1)
         return torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long)
 
-    def unknown(self, captions: Sequence[str]) -> list[str]:
-        """The words that will be read as `<unk>`, sorted."""
-        return sorted({word for caption in captions for word in words_of(caption)} - set(self.words))
-
-    def warn_of_unknown(self, captions: Sequence[str]) -> None:
-        """Name, in one log line, the words that the model has never seen."""
-        if words := self.unknown(captions):
-            log.warning("%s: not in the model's vocabulary of %d words, read as nothing", ", ".join(words), len(self))
-
 
 class WordEmbedding(nn.Module):
     """indices (B, L) to (B, width): the mean of the trained word vectors, or, where `window` is more than one word, the
@@ -59,12 +47,12 @@ class WordEmbedding(nn.Module):
         self.phrase = nn.Conv1d(width, width, window, padding="same") if window > 1 else None
 
     def forward(self, indices: Tensor) -> Tensor:
-        known = (indices >= 2).unsqueeze(-1)
-        vectors = self.table[(indices - 2).clamp(min=0)] * known
-        real = (indices >= 1).unsqueeze(-1)
+        known = (indices >= 2).unsqueeze(-1)  # (B, L, 1)
+        vectors = self.table[(indices - 2).clamp(min=0)] * known  # (B, L, width)
+        real = (indices >= 1).unsqueeze(-1)  # (B, L, 1)
         if self.phrase is None:
             return vectors.sum(1) / real.sum(1).clamp(min=1)
-        phrases = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
+        phrases = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)  # (B, L, width)
         return phrases.masked_fill(~real, float("-inf")).amax(1)
 
 

@@ -23,6 +23,7 @@ from pipeline.judge.ladder import CORRUPTIONS, run_ladder, shares_right
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import cut_out, find_strokes
 from pipeline.judge.retrieval import recall_metrics, train_retrieval
+from pipeline.model_io.clip_dataset import split_names, validation_split
 
 log = logging.getLogger("t2v")
 
@@ -30,6 +31,7 @@ MEMORY_BYTES = 2 << 30  # of decoded train clips
 VAL_CLIPS = 1000  # for the judge's own score
 LADDER_CLIPS = 96
 CROP_FRAMES = 4  # of a clip, that the digit reader learns from
+NO_VALIDATION = "The set has no validation clips: nothing can be said of captions and clips that are new to the judge."
 CROP_WITHIN = 0.06  # of the height, between a crop and the digit that it shows
 
 
@@ -44,14 +46,15 @@ class JudgeBuild:
 
 
 def build_judge(shards: Path, params: JudgeParams, device: torch.device) -> JudgeBuild:
-    """The judge of the set in `shards`."""
+    """The judge of the set in `shards`. Raises ValueError where it has no clips to learn from."""
     description = read_set(shards)
-    generated = description["set"] in CORRUPTIONS
     train = _load(shards, "train", MEMORY_BYTES)
-    val = _load(shards, "val" if generated else "validate", MEMORY_BYTES // 4, VAL_CLIPS)
-    log.info("judge: %d train and %d val clips of %s", len(train), len(val), description["set"])
-    if not generated:
-        return JudgeBuild(_judge_of_real_video(description, train, val, params, device), None, len(train), len(val))
+    if description["set"] not in CORRUPTIONS:
+        split = validation_split(split_names(shards))
+        val = None if split is None else _load(shards, split, MEMORY_BYTES // 4, VAL_CLIPS)
+        judge = _judge_of_real_video(description, train, val, params, device)
+        return JudgeBuild(judge, None, len(train), 0 if val is None else len(val))
+    val = _load(shards, "val", MEMORY_BYTES // 4, VAL_CLIPS)
     judge = _judge_of_generated(description, train, val, params, device)
     few = slice(0, LADDER_CLIPS)
     ladder = run_ladder(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
@@ -76,12 +79,18 @@ def _judge_of_generated(
 
 
 def _judge_of_real_video(
-    description: dict[str, Any], train: LoadedSplit, val: LoadedSplit, params: JudgeParams, device: torch.device
+    description: dict[str, Any],
+    train: LoadedSplit,
+    val: LoadedSplit | None,
+    params: JudgeParams,
+    device: torch.device,
 ) -> Judge:
     retrieval = train_retrieval(train.frames, train.captions, params, device)
     mean, std = _scale(retrieval.features, train.frames, params, device)
-    own = [captions[0] for captions in val.captions]
-    metrics = recall_metrics(retrieval.similarity(val.frames, own), seed=params.seed)
+    metrics: dict[str, Any] = {"validation_note": NO_VALIDATION}
+    if val is not None:
+        own = [captions[0] for captions in val.captions]
+        metrics = recall_metrics(retrieval.similarity(val.frames, own), seed=params.seed)
     card = _card(description, train, params, {}, metrics, retrieval.half.vocabulary)
     return Judge(card, retrieval.features, mean, std, text_half=retrieval.half, device=device)
 
@@ -122,7 +131,8 @@ def _scale(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (D,) of the features of train clips; of a thousand, which is plenty."""
     values = torch.from_numpy(embed(net, frames[:1000], device))
-    return values.mean(dim=0), values.std(dim=0).clamp(min=1e-6)
+    std = values.std(dim=0).clamp(min=1e-6) if len(values) > 1 else torch.ones_like(values[0])
+    return values.mean(dim=0), std
 
 
 def _named_right(
@@ -140,7 +150,7 @@ def _card(
     train: LoadedSplit,
     params: JudgeParams,
     in_play: dict[str, list[Any]],
-    metrics: dict[str, float],
+    metrics: dict[str, Any],
     vocabulary: tuple[str, ...] = (),
 ) -> JudgeCard:
     _, n_frames, height, _, _ = train.frames.shape

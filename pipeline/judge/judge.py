@@ -41,7 +41,7 @@ class JudgeCard:
     width: int  # channels of the feature network's first level
     feature_dim: int
     in_play: dict[str, list[Any]]  # attribute values of the set; empty for real video
-    metrics: dict[str, float]  # on clips that no judge network was trained on
+    metrics: dict[str, Any]  # on clips that no judge network was trained on
     vocabulary: tuple[str, ...] = ()  # of the dual encoder; none where the set has attributes
 
 

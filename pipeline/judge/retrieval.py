@@ -8,6 +8,7 @@ measurement never changes with the encoder that a model is given. Read every rec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from pipeline.model_io.tensors import to_model
 from pipeline.text.vocabulary import vocabulary_of, words_of
 
 MAX_LOGIT_SCALE = 100.0
+RANKS = (1, 10)  # of recall
 WORD_DIM = 128
 
 
@@ -100,12 +102,18 @@ def recall(similarity: np.ndarray, k: int) -> float:
     return float(((similarity >= own).sum(axis=1) <= k).mean())
 
 
-def recall_metrics(similarity: np.ndarray, *, seed: int = 0) -> dict[str, float]:
-    """R@1 and R@10 of (N, N) similarities, with the same clips under shuffled captions as the control."""
-    order = np.random.default_rng(seed).permutation(len(similarity))
-    return {
-        "retrieval.r1": recall(similarity, 1),
-        "retrieval.r10": recall(similarity, 10),
-        "retrieval.r1_shuffled": recall(similarity[order], 1),
-        "retrieval.r10_shuffled": recall(similarity[order], 10),
-    }
+def recall_metrics(similarity: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+    """R@1 and R@10 of (N, N) similarities, with the same clips under shuffled captions as the control.
+
+    None, with a note, where every clip is among the k nearest of k clips or fewer.
+    """
+    n = len(similarity)
+    order = np.random.default_rng(seed).permutation(n)
+    metrics: dict[str, Any] = {}
+    for k in RANKS:
+        metrics[f"retrieval.r{k}"] = recall(similarity, k) if n > k else None
+        metrics[f"retrieval.r{k}_shuffled"] = recall(similarity[order], k) if n > k else None
+    if n <= max(RANKS):
+        idle = " and ".join(str(k) for k in RANKS if n <= k)
+        metrics["retrieval.note"] = f"no recall at {idle}: there are {n} clips to find the right one among"
+    return metrics

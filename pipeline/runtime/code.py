@@ -17,10 +17,11 @@ UNTRACKED_FOLDERS = ("pipeline/config/", "pipeline/runtime/")
 UNTRACKED_MODULE = "preview.py"
 
 
-def code_of(stage: str) -> list[str]:
-    """Repository paths of the modules that `stages/<stage>.py` imports, directly or not, itself included; sorted."""
+def code_of(start: str) -> list[str]:
+    """Repository paths of the modules that `stages/<start>.py`, or a module given by its own repository path, imports,
+    directly or not, itself included; sorted."""
     found: set[str] = set()
-    todo = [ROOT / "stages" / f"{stage}.py"]
+    todo = [ROOT / (start if start.endswith(".py") else f"stages/{start}.py")]
     while todo:
         path = todo.pop()
         name = path.relative_to(ROOT).as_posix()

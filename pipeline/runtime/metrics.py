@@ -30,8 +30,13 @@ OF_THE_MACHINE = frozenset(
 
 def write_metrics(path: Path, values: Mapping[str, Any]) -> None:
     """Write `values` to `path`, but for those keys that the machine decides: they go to `machine_file(path)`."""
-    write_json(path, {key: value for key, value in values.items() if key not in OF_THE_MACHINE})
-    write_json(machine_file(path), {key: value for key, value in values.items() if key in OF_THE_MACHINE})
+    write_json(path, {key: value for key, value in values.items() if not _is_of_the_machine(key)})
+    write_json(machine_file(path), {key: value for key, value in values.items() if _is_of_the_machine(key)})
+
+
+def _is_of_the_machine(key: str) -> bool:
+    """Also of one value among several: `steps.4.seconds_per_clip`."""
+    return key.rpartition(".")[2] in OF_THE_MACHINE
 
 
 def machine_file(path: Path) -> Path:
