@@ -164,7 +164,7 @@ def _add_retrieval(result: Evaluation, judge: Judge, evaluated: EvaluatedPrompts
 
 
 def memory_metrics(evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
-    """How often a sample for a training clip's caption lies nearer to that clip, in pixels, than to the others.
+    """Share of samples for training clips' captions that lie nearer to their own clip, in pixels, than to the others.
 
     Beside it chance, and the same samples held against other prompts' clips; a clip that stands there twice is one.
     Empty for prompts of other splits.
