@@ -77,7 +77,7 @@ def our_contestant(
         return (made.float() - x[part]).square().mean()
 
     parts = torch.arange(size.batch).chunk(workers)
-    by_threads = partial(parallel.add_gradients, loss, parts) if workers > 1 else None
+    by_threads = partial(parallel.backward, loss, parts) if workers > 1 else None
     return _contestant(network, lambda: called(x, t, text, drop), x, size, device, dtype, by_threads)
 
 

@@ -231,7 +231,7 @@ def snapshot_model(params: Params, texts: CaptionTable, saved: dict[str, Any], d
         clips_seen=saved["step"] * params.train.batch_size,
     )
     network = build_network(card)
-    network.load_state_dict(saved["state"]["ema"]["network"])
+    network.load_state_dict(saved["state"]["trainer"]["ema"]["network"])
     return VideoModel(card, network.eval().requires_grad_(False).to(device), device)
 
 

@@ -17,8 +17,8 @@ import statistics
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import ffmpeg
@@ -26,14 +26,15 @@ import imageio_ffmpeg
 import numpy as np
 
 from pipeline.data.gif import decode_gif, encode_gif
+from pipeline.runtime.executors import open_workers
 from pipeline.runtime.files import write_json
-from pipeline.sources.archive import open_videos
-from pipeline.transcode.assemble import CLIPS_PER_BATCH, DECODER
-from pipeline.transcode.child import ClipJob
-from pipeline.transcode.decode import FrameSpec, decode_clip
-from pipeline.transcode.workers import Limits, stop_idle, transcode_batch
+from pipeline.sources.archive import VideoEntry, open_videos
+from pipeline.transcode.assemble import CLIPS_PER_BATCH
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import FrameSpec
+from pipeline.transcode.workers import BatchSettings, Limits, decoders, transcode_batch
 
-SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop")
+SPEC = FrameSpec(frames=16, resolution=64, span="first", duration_s=2.0, fit="crop", background=(255, 255, 255))
 FPS = 8  # of moviepy's GIF: 16 frames in 2 s
 LIMITS = Limits(time_s=120.0, memory_gb=4.0)
 CLIPS = {
@@ -62,13 +63,13 @@ def by_moviepy(path: Path, out: Path) -> None:
         )
 
 
-def jobs_of(archive: Path) -> list[ClipJob]:
-    return [ClipJob(str(archive), entry, SPEC, 10.0, DECODER) for entry in open_videos(archive).entries]
-
-
-def by_us(jobs: list[ClipJob]) -> None:
-    answers = transcode_batch(jobs, LIMITS)
+def by_us(settings: BatchSettings, entries: Sequence[VideoEntry]) -> None:
+    answers = transcode_batch(settings, entries)
     assert all(answer.gif for answer in answers), answers
+
+
+def all_of(archive: Path) -> tuple[BatchSettings, list[VideoEntry]]:
+    return BatchSettings(str(archive), SPEC, 10.0, None, LIMITS), open_videos(archive).entries
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -84,26 +85,31 @@ def loss_db(path: Path) -> float:
     return float(10 * np.log10(255**2 / np.square(error).mean()))
 
 
-def against_moviepy(folder: Path, rounds: int) -> dict[str, float]:
-    """Medians on one core, which ffmpeg's processes and ours inherit."""
-    figures: dict[str, float] = {}
+@contextmanager
+def on_one_core() -> Iterator[None]:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def against_moviepy(folder: Path, rounds: int) -> dict[str, float]:
+    """Medians on one core, which ffmpeg's processes and ours inherit."""
+    figures: dict[str, float] = {}
+    with decoders(), on_one_core():
         for name in CLIPS:
             path = folder / f"{name}.mp4"
-            jobs = jobs_of(archive_of(folder / f"{name}.zip", [path]))
+            work = all_of(archive_of(folder / f"{name}.zip", [path]))
             ours, theirs = [], []
             for _ in range(rounds + 1):
                 theirs.append(seconds(lambda path=path: by_moviepy(path, folder / "theirs.gif")))  # type: ignore[misc]
-                ours.append(seconds(lambda jobs=jobs: by_us(jobs)))  # type: ignore[misc]
+                ours.append(seconds(lambda work=work: by_us(*work)))  # type: ignore[misc]
             figures[f"{name}_ms"] = 1000 * statistics.median(ours[1:])
             figures[f"{name}_moviepy_ms"] = 1000 * statistics.median(theirs[1:])
             figures[f"{name}_ratio_to_moviepy"] = figures[f"{name}_moviepy_ms"] / figures[f"{name}_ms"]
             figures[f"{name}_db"] = loss_db(path)
-    finally:
-        stop_idle()
-        os.sched_setaffinity(0, cores)
     total = sum(figures[f"{name}_ms"] for name in CLIPS)
     figures["ratio_to_moviepy"] = sum(figures[f"{name}_moviepy_ms"] for name in CLIPS) / total
     figures["clips_per_s"] = 1000 * len(CLIPS) / total
@@ -113,14 +119,13 @@ def against_moviepy(folder: Path, rounds: int) -> dict[str, float]:
 def two_against_one(folder: Path, copies: int, rounds: int) -> float:
     """Throughput of two workers over that of one."""
     paths = [folder / f"{name}.mp4" for name in CLIPS]
-    jobs = jobs_of(archive_of(folder / "many.zip", paths * copies))
-    batches = [jobs[start : start + CLIPS_PER_BATCH] for start in range(0, len(jobs), CLIPS_PER_BATCH)]
+    settings, entries = all_of(archive_of(folder / "many.zip", paths * copies))
+    batches = [entries[start : start + CLIPS_PER_BATCH] for start in range(0, len(entries), CLIPS_PER_BATCH)]
     medians = []
-    for workers in (1, 2):
-        with ThreadPoolExecutor(workers) as pool:
-            laps = [seconds(lambda pool=pool: list(pool.map(by_us, batches))) for _ in range(rounds + 1)]  # type: ignore[misc]
+    for count in (1, 2):
+        with open_workers(count, threads=True) as workers, decoders():
+            laps = [seconds(lambda crew=workers: list(crew.map(by_us, settings, batches))) for _ in range(rounds + 1)]  # type: ignore[misc]
         medians.append(statistics.median(laps[1:]))
-        stop_idle()
     return medians[0] / medians[1]
 
 

@@ -33,8 +33,6 @@ def captioned_sheet(rows: Sequence[Row]) -> np.ndarray:
 
 def choose(path: Path, count: int, seed: int, split: str | None) -> list[Row]:
     """`count` random clips of a shard file or a whole set, in order. Raises ValueError where there are none."""
-    if not path.exists():
-        raise ValueError(f"{path}: no such shard or set; run the stage that makes it (dvc repro)")
     rows = list(rows_of(path, split))
     if not rows:
         raise ValueError(f"{path}: no clip in it")
@@ -43,7 +41,9 @@ def choose(path: Path, count: int, seed: int, split: str | None) -> list[Row]:
 
 
 def rows_of(path: Path, split: str | None) -> Iterator[Row]:
-    """The clips of a shard file or a set, of one split or of all. Raises ValueError where it has not this split."""
+    """The clips of a shard file or a set, of one split or of all. Raises ValueError where it, or the split, is not."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such shard or set; run the stage that makes it (dvc repro)")
     paths = shard_paths(path) if path.is_dir() else [path]
     splits = Counter(name for shard in paths for name in pq.read_table(shard, columns=["split"])["split"].to_pylist())
     if split is not None and split not in splits:

@@ -6,22 +6,17 @@ from pipeline.runtime.start import start_stage
 
 start_stage(__name__)
 
-import logging
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.diffusion.noise import DropShares
-from pipeline.diffusion.process import Diffusion
-from pipeline.runtime.scratch import claim_folder, fingerprint, forget_old_runs, scratch_folder
+from pipeline.diffusion.training import open_diffusion_trainer
 from pipeline.runtime.stage import run_stage
-from pipeline.text.captions import CaptionTable
-from pipeline.training.checkpoints import Checkpoints
+from pipeline.sampling.preview import draw_by
+from pipeline.training.checkpoints import open_checkpoints
 from pipeline.training.distributed import open_dist, relaunch_by_torchrun
 from pipeline.training.loop import train
 from pipeline.training.outputs import write_outputs
-from pipeline.training.setup import open_feed, open_preview, open_validation, start_network
-
-log = logging.getLogger("t2v")
+from pipeline.training.preview import open_preview
 
 
 def main(
@@ -34,37 +29,17 @@ def main(
     metrics: Path = Path("metrics/train.json"),
 ) -> None:
     params = load_params(params_path)
-    folder, table = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
+    clips, vectors = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
-    with open_dist() as dist:
-        print_ = dist.broadcast(fingerprint("train", params.dataset, *sections.values(), inputs=[folder, table]))
-        checkpoints = Checkpoints(scratch_folder("train", print_), print_)
-        with claim_folder(checkpoints.folder, dist.is_main_process):
-            if dist.is_main_process:
-                forget_old_runs(checkpoints.folder)
-            texts = CaptionTable.read(table)
-            feed = open_feed(folder, params.train, texts)
-            fps, live = feed.clips.index.playback_fps(params.train.frames), checkpoints.folder.parent
-            shares = DropShares(params.diffusion.p_uncond, params.train.text_dropout, params.train.prob_focus_present)
-            result = train(
-                start_network(params.unet, params.train, texts, feed.clips.index),
-                feed,
-                texts,
-                diffusion=Diffusion(params.diffusion),
-                params=params.train,
-                shares=shares,
-                dist=dist,
-                checkpoints=checkpoints,
-                validation=open_validation(folder, params.train, texts),
-                preview=open_preview(folder, params.train, params.sampling, texts, live / "samples", fps),
-                live_folder=live,
-            )
-            if dist.is_main_process:
-                info = texts.info
-                write_outputs(
-                    result, params.dataset, sections, feed, info, fps, model=model, plots=plots, metrics=metrics
-                )
-                checkpoints.clear()
+    parts = [params.dataset, *sections.values()]
+    with open_dist() as dist, open_checkpoints("train", parts, [clips, vectors], dist) as checkpoints:
+        trainer = open_diffusion_trainer(clips, vectors, params.unet, params.diffusion, params.train, dist)
+        draw = draw_by(params.sampling, params.diffusion, params.train, trainer.texts, dist.device)
+        preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=trainer.texts.index)
+        run = train(trainer, dist, checkpoints, preview)
+        if dist.is_main_process:
+            write_outputs(run, params.dataset, sections, model=model, plots=plots, metrics=metrics)
+            checkpoints.clear()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.params import load_params
+from pipeline.runtime.executors import open_workers
 from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint, open_scratch
 from pipeline.runtime.stage import run_stage
@@ -18,7 +19,6 @@ from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import read_manifest
 from pipeline.transcode.assemble import Transcoding
-from pipeline.transcode.executors import open_executor
 
 log = logging.getLogger("t2v")
 
@@ -35,10 +35,10 @@ def main(
     archive, captions = open_videos(raw / manifest.videos), read_captions(raw / manifest.captions)
     with (
         open_scratch("transcode", fingerprint("transcode", params, inputs=[raw / "manifest.json"])) as scratch,
-        open_executor() as (executor, workers),
+        open_workers(threads=True, files=[archive.path]) as workers,
     ):
         transcoding = Transcoding(archive, captions, params, scratch=scratch, left_out=manifest.left_out)
-        report = transcoding.run(out, executor, workers)
+        report = transcoding.run(out, workers)
     write_metrics(metrics, asdict(report))
     log.info(
         "%s: %d clips with %d captions in %d shards (%s), %.1f s",

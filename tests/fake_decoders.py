@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from pipeline.transcode.decode import ClipError, FrameSpec
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
 
 def obey(data: bytes, spec: FrameSpec) -> np.ndarray:

@@ -83,6 +83,11 @@ def evaluation_metrics(joint: float) -> dict[str, Any]:
     metrics |= {"frechet.distance": 3.1415, "frechet.floor": 1.25, "frechet.ratio": 2.5132, "density": 0.91}
     metrics |= {"coverage": 0.88, "coverage_floor": 0.97, "density_floor": 1.01, "seconds_per_clip": 0.0613}
     metrics |= {"kernel.distance": -0.00012, "kernel.floor": 0.00002, "evaluations_per_clip": 20.0}
+    metrics |= {"unsaid.clips": 16, "unsaid.clean": 0.75, "unsaid.clean_low": 0.6, "unsaid.clean_high": 0.9}
+    metrics |= {"unsaid.blank_share": 0.0, "unsaid.part_blank_share": 0.0, "unsaid.colour.clips": 16}
+    metrics |= {"unsaid.colour.clear": 1.0, "unsaid.colour.least_ratio": 0.52, "unsaid.colour.most_ratio": 1.6}
+    metrics |= {"unsaid.colour.agreement": 0.31, "unsaid.colour.agreement_real": 0.25}
+    metrics |= {"blank_share": 0.002, "part_blank_share": 0.004, "blank.clips": 2200, "blank.seeds": 1000}
     metrics |= {"nearest_train.distance": 4.2, "nearest_train.floor": 4.0, "nearest_train.ratio": 1.05}
     return metrics
 
@@ -125,6 +130,12 @@ def write_run(root: Path, params: Path) -> None:
             )
         ]
         write_csv(root / f"plots/evaluate/{model}/accuracy.csv", table)
+        spread = [("red", 5, 0.31, 0.25), ("blue", 4, 0.25, 0.25), ("green", 7, 0.44, 0.5)]
+        columns = ("attribute", "value", "clips", "share", "real_share")
+        write_csv(
+            root / f"plots/evaluate/{model}/unsaid.csv",
+            [dict(zip(columns, ("colour", *row), strict=True)) | {"ratio": row[2] / row[3]} for row in spread],
+        )
     curve = [
         {"value": v, "joint": j, "distance": 4 - j, "seconds_per_clip": v / 100}
         for v, j in ((4, 0.6), (10, 0.9), (20, 0.92))

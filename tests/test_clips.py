@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.gif import decode_gif, encode_gif, fit_frame_count, frame_delay_cs
+from pipeline.data.gif import decode_gif, encode_gif, frame_delay_cs
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def noise(n_frames: int = 4, side: int = 64, seed: int = 0) -> np.ndarray:
@@ -73,15 +77,86 @@ def test_any_shape(height: int, width: int) -> None:
     assert decode_gif(encode_gif(frames, 10.0), 3).shape == frames.shape
 
 
-def test_a_short_clip_holds_its_last_frame() -> None:
-    frames = noise(3)
-    held = fit_frame_count(frames, 5)
-    np.testing.assert_array_equal(held[2], held[4])
-    np.testing.assert_array_equal(fit_frame_count(frames, 2), frames[:2])
-
-
-def test_only_gifs_are_opened() -> None:
+def foreign(delays: tuple[int, ...]) -> bytes:
+    """A GIF of grey frames 0, 20, 40 … with these delays in 1/100 s."""
+    images = [Image.new("L", (8, 8), 20 * index) for index in range(len(delays))]
     buffer = io.BytesIO()
-    Image.fromarray(noise(1)[0]).save(buffer, format="PNG")
-    with pytest.raises(Image.UnidentifiedImageError):
+    images[0].save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=[10 * d for d in delays])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("delays", "n_frames", "shown"),
+    [
+        ((0, 5, 5), 4, [0, 0, 1, 2]),
+        ((7, 6, 7, 7, 6), 5, [0, 1, 2, 3, 4]),
+        ((2, 1, 2, 2, 1), 5, [0, 1, 2, 3, 4]),
+        ((10, 30, 10), 5, [0, 1, 1, 1, 2]),
+        ((10, 10, 10, 10), 2, [0, 2]),
+        ((4, 4, 65535), 16, [0] + [2] * 15),
+    ],
+)
+def test_a_frame_is_what_is_shown_at_its_time(delays: tuple[int, ...], n_frames: int, shown: list[int]) -> None:
+    frames = decode_gif(foreign(delays), n_frames)
+    assert [int(frame.max()) // 20 for frame in frames] == shown
+
+
+def test_transparent_pixels_are_white() -> None:
+    rgba = np.zeros((2, 8, 8, 4), np.uint8)
+    rgba[:, :, 4:] = (200, 30, 0, 255)
+    rgba[1, 0, 4:, :3] = 90
+    images = [Image.fromarray(frame) for frame in rgba]
+    buffer = io.BytesIO()
+    images[0].save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=100, disposal=2)
+    frames = decode_gif(buffer.getvalue(), 2)
+    assert (frames[:, :, :4] == 255).all()
+    np.testing.assert_array_equal(frames[:, :, 4:], rgba[:, :, 4:, :3])
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "TIFF", "PPM", "EPS", "TGA", "PCX", "PDF"])
+def test_nothing_but_a_gif_is_opened(format_: str) -> None:
+    """And what is said of it is the same in each run."""
+    buffer = io.BytesIO()
+    Image.fromarray(noise(1)[0]).save(buffer, format=format_)
+    with pytest.raises(ValueError, match=r"no GIF: it begins with b'") as error:
         decode_gif(buffer.getvalue(), 1)
+    assert "0x" not in str(error.value).replace("\\x", "")
+    with pytest.raises(ValueError, match="a damaged GIF"):
+        decode_gif(b"GIF89a" + buffer.getvalue(), 1)
+
+
+def test_a_damaged_gif_is_one_line() -> None:
+    data = encode_gif(noise(3, 32), 10.0)
+    rng = np.random.default_rng(0)
+    said = set()
+    for length in range(0, len(data) - 1, len(data) // 60):
+        hurt = bytearray(data)
+        hurt[length : length + 3] = rng.bytes(3)
+        for bad in (data[:length], bytes(hurt)):
+            try:
+                decode_gif(bad, 3)
+            except ValueError as error:
+                said.add(str(error))
+    assert len(said) > 5
+    assert not any("0x" in words or "\n" in words for words in said)
+
+
+SOURCES = [path for folder in ("pipeline", "stages", "bench") for path in (ROOT / folder).rglob("*.py")]
+OPENS = {"pipeline/data/gif.py", "bench/loader.py"}  # our own GIFs
+
+
+def test_pillow_opens_only_what_is_named() -> None:
+    """No `Image.open` but in these files, with `formats=`, and no other of Pillow's readers anywhere."""
+    opening = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("PIL"):
+                assert not {name.name for name in node.names} & READERS, path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open":
+                opening.add(path.relative_to(ROOT).as_posix())
+                formats = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "formats"]
+                assert formats == ["('GIF',)"], path
+    assert opening == OPENS
+
+
+READERS = {"open", "ImageFile", "GifImagePlugin", "PngImagePlugin", "ImageSequence", "WalImageFile", "FontFile"}

@@ -17,15 +17,18 @@ import yaml
 from torch import Tensor
 
 from pipeline.config.params import TrainGanParams, load_params, parse_params
-from pipeline.gan.discriminators import Discriminator
+from pipeline.gan.batches import make_batch
+from pipeline.gan.discriminators import Discriminator, Views
 from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
 from pipeline.gan.hard_negatives import HardNegatives
 from pipeline.gan.losses import contrastive_loss, discriminator_loss, generator_loss, r1_penalty
-from pipeline.gan.step import Batch, GanStep, make_batch
 from pipeline.gan.text_encoder import Vocabulary, WordEmbedding
+from pipeline.gan.training import GanTrainer
 from pipeline.model_io.tensors import to_model
 from pipeline.sampling.video_model import load_model
 from pipeline.text.vocabulary import vocabulary_of
+from pipeline.training.feed import open_feed
+from pipeline.training.trainer import Values
 from stages.train_gan import main
 from tests.training_toys import COLOURS, FRAMES, SIDE, toy_clip, toy_params, write_toy_set
 
@@ -33,7 +36,6 @@ ROOT = Path(__file__).parents[1]
 CLIPS = [toy_clip("train", number) for number in range(24)]
 CAPTIONS = [caption for clip in CLIPS for caption in clip.captions]
 WORDS = vocabulary_of(CAPTIONS)
-NEGATIVES = HardNegatives(CAPTIONS)
 
 
 def gan_tree(**changes: Any) -> dict[str, Any]:
@@ -55,30 +57,29 @@ def networks(params: TrainGanParams, words: tuple[str, ...] = WORDS) -> tuple[Vi
         return VideoGenerator(params, words), Discriminator(params)
 
 
-def trained(params: TrainGanParams, steps: int) -> GanStep:
-    """A GAN after some steps on the toy clips."""
-    gan = GanStep(*networks(params), params)
-    video = to_model(np.stack([clip.frames for clip in CLIPS]))
+def gan_trainer(folder: Path, params: TrainGanParams) -> GanTrainer:
+    """A trainer of the toy networks on the set in `folder`."""
+    return GanTrainer(*networks(params), open_feed(folder, params), params, torch.device("cpu"))
+
+
+def trained(folder: Path, params: TrainGanParams, steps: int) -> GanTrainer:
+    trainer = gan_trainer(folder, params)
     for step in range(steps):
-        rng = torch.Generator().manual_seed(step)
-        chosen = torch.randint(len(CLIPS), (params.batch_size,), generator=rng)
-        captions = [CLIPS[number].captions[0] for number in chosen]
-        gan.step(toy_batch(gan, video[chosen], captions, np.random.default_rng(step)), step, rng)
-    return gan
-
-
-def toy_batch(gan: GanStep, video: Tensor, captions: list[str], rng: np.random.Generator) -> Batch:
-    count = gan.params.hard_negatives
-    drawn = [NEGATIVES.draw(caption, count, rng) for caption in captions]
-    return make_batch(video, captions, drawn, count, gan.generator.vocabulary.indices)
+        trainer.step(step, trainer.prepare(step))
+    return trainer
 
 
 @pytest.fixture(scope="module")
-def toy_gan() -> GanStep:
+def toy_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_set(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def toy_gan(toy_set: Path) -> GanTrainer:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in one order: the same GAN each time
     try:
-        return trained(gan_params(batch_size=8), 300)
+        return trained(toy_set, gan_params(batch_size=8), 300)
     finally:
         torch.set_num_threads(threads)
 
@@ -277,7 +278,7 @@ def test_the_frame_discriminator_sees_what_and_the_clip_discriminator_where() ->
     video = torch.ones(2, 3, FRAMES, 64, 64)
     video[0, 0, :, 25:30, 25:30] = video[1, 0, :, 33:38, 33:38] = -1.0  # a whole cell of the pooled grid apart
     with torch.no_grad():
-        features = discriminator.features(video[:, :, :1], discriminator.shrink(video))
+        features = discriminator.features(Views(video[:, :, :1], discriminator.shrink(video)))
     assert torch.allclose(features.frames[0], features.frames[1], atol=1e-5)
     assert not torch.allclose(features.clip[0], features.clip[1], atol=1e-3)
 
@@ -285,8 +286,8 @@ def test_the_frame_discriminator_sees_what_and_the_clip_discriminator_where() ->
 # The step
 
 
-def test_the_discriminators_train_the_text_encoder_and_each_side_its_own_weights() -> None:
-    gan = GanStep(*networks(gan_params()), gan_params())
+def test_the_discriminators_train_the_text_encoder_and_each_side_its_own_weights(toy_set: Path) -> None:
+    gan = gan_trainer(toy_set, gan_params())
     own = {id(weight) for weight in gan.generator.own_parameters()}
     encoder = {id(weight) for weight in gan.generator.reader.parameters()}
     by_d = {id(weight) for group in gan.optimizer_d.param_groups for weight in group["params"]}
@@ -298,19 +299,19 @@ def test_the_discriminators_train_the_text_encoder_and_each_side_its_own_weights
 
 
 @pytest.mark.slow
-def test_a_step_repeats_from_its_seed() -> None:
-    first, second = trained(gan_params(), 3), trained(gan_params(), 3)
+def test_a_step_repeats_from_its_seed(toy_set: Path) -> None:
+    first, second = trained(toy_set, gan_params(), 3), trained(toy_set, gan_params(), 3)
     for name, weight in first.generator.state_dict().items():
         assert torch.equal(weight, second.generator.state_dict()[name]), name
 
 
 @pytest.mark.slow
-def test_a_mismatched_caption_scores_lower(toy_gan: GanStep) -> None:
+def test_a_mismatched_caption_scores_lower(toy_gan: GanTrainer) -> None:
     discriminator, generator = toy_gan.discriminator, toy_gan.generator
     video = to_model(np.stack([clip.frames for clip in CLIPS]))
     others = [CLIPS[(number + 1) % 24].captions[0] for number in range(24)]  # another colour
     with torch.no_grad():
-        features = discriminator.features(video, discriminator.shrink(video))
+        features = discriminator.features(Views(video, discriminator.shrink(video)))
         scores = [
             discriminator.logits(features, generator.reader(generator.vocabulary.indices(captions)))
             for captions in ([clip.captions[0] for clip in CLIPS], others)
@@ -320,7 +321,7 @@ def test_a_mismatched_caption_scores_lower(toy_gan: GanStep) -> None:
 
 
 @pytest.mark.slow
-def test_training_teaches_the_colour_of_the_caption(toy_gan: GanStep) -> None:
+def test_training_teaches_the_colour_of_the_caption(toy_gan: GanTrainer) -> None:
     params = toy_gan.params
     assert params.batch_size == 8
     named = list(COLOURS)[:3]
@@ -432,15 +433,15 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
     other = tmp_path_factory.mktemp("other")
     write_toy_set(other)
     monkeypatch.setenv("DVC_ROOT", str(other))
-    step, steps_done = GanStep.step, []
+    step, steps_done = GanTrainer.step, []
 
-    def interrupted(self: GanStep, *args: Any) -> dict[str, float]:
+    def interrupted(self: GanTrainer, *args: Any) -> Values:
         steps_done.append(1)
         if len(steps_done) == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, *args)
 
-    monkeypatch.setattr(GanStep, "step", interrupted)
+    monkeypatch.setattr(GanTrainer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt, match="after step 5 of 12"):
         run_main(other)
     run_main(other)

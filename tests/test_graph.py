@@ -54,6 +54,7 @@ def test_each_family_is_evaluated_by_its_own_code() -> None:
 
 
 def test_the_walk_finds_what_is_imported_inside_functions() -> None:
+    assert "pipeline/transcode/decoding/decode.py" in code_of("transcode")
     assert "pipeline/sources/kaggle_client.py" in code_of("download")
     assert "pipeline/report/page.css" in code_of("report")
 

@@ -43,6 +43,7 @@ def test_the_committed_params_are_valid() -> None:
         ("download", "source", "local", "path is null"),
         ("moving_mnist", "source", "idx", "path is null"),
         ("transcode", "split", "2k", "1k-A"),
+        ("transcode", "background", "magenta", "white, gray, black, or '#rrggbb'"),
         ("transcode", "group", "(a", "is no regex"),
         ("transcode", "group", r"\(a", "has no (group)"),
         ("transcode", "hold_out", "subject", "valid tuple"),

@@ -37,7 +37,13 @@ def test_clips_that_stand_in_two_splits_are_named_once(tmp_path: Path) -> None:
     blank = np.full((8, SIDE, SIDE, 3), 200, np.uint8)
     clips = {
         "train": {"a": scene(1), "b": scene(2), "c": scene(3), "white": blank},
-        "validate": {"b again": scene(2), "c grainy": noisy(scene(3)), "d": scene(4), "grey": blank // 2},
+        "validate": {
+            "a two pixels on": np.roll(scene(1), 2, axis=2),
+            "b again": scene(2),
+            "c grainy": noisy(scene(3)),
+            "d": scene(4),
+            "grey": blank // 2,
+        },
         "test": {"d again": scene(4), "a grainy": noisy(scene(1)), "e": scene(5), "e again": scene(5)},
     }
     rows = [
@@ -55,13 +61,12 @@ def test_clips_that_stand_in_two_splits_are_named_once(tmp_path: Path) -> None:
         ("a grainy", "near", "a", "train"),
     }
     assert all(0.98 <= one.likeness <= 1.0 for one in repeats)
-    counts = {"train": 4, "validate": 4, "test": 4, "held_out": 0}
+    counts = {"train": 4, "validate": 5, "test": 4, "held_out": 0}
     assert count_repeats(repeats, counts) == {"validate": {"exact": 1, "near": 1}, "test": {"exact": 1, "near": 1}}
     write_repeats(tmp_path / "repeats.csv", repeats)
-    assert (tmp_path / "repeats.csv").read_text().splitlines()[:2] == [
-        "key,split,kind,other_key,other_split,likeness",
-        "b again,validate,exact,b,train,1",
-    ]
+    lines = (tmp_path / "repeats.csv").read_text().splitlines()
+    assert lines[0] == "key,split,kind,other_key,other_split,likeness"
+    assert "b again,validate,exact,b,train,1" in lines
 
 
 def test_a_set_of_one_split_repeats_nothing(tmp_path: Path) -> None:

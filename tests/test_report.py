@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from pipeline.config.params import load_params
 from pipeline.report import accuracy, gather, overview, page, pictures, provenance, reel
@@ -123,11 +124,12 @@ def test_clip_counts_stand_beside_distances_and_curves(text: str) -> None:
 
 
 def test_a_ratio_over_a_floor_of_nothing_says_why(run_root: Path, tmp_path: Path) -> None:
-    nothing = {"frechet.floor": 0.0, "frechet.ratio": None}
+    why = "no ratio, for its floor is 0"
+    nothing = {"frechet.floor": 0.0, "frechet.ratio": None, "frechet.note": why, "density": None}
     shown = page_of(changed(run_root, tmp_path, "metrics/evaluate/gan.json", **nothing))
-    why = "its floor is 0, for each validation clip is a training clip too"
     assert f"<small>{why}</small>" in shown
-    assert f"GAN: frechet ratio has no value: {why}." in shown
+    assert f'<p class="note">{why}</p>' in shown
+    assert "GAN: density has no value: there was nothing to measure it on." in shown
 
 
 def test_repeats_across_splits_stand_beside_every_figure_of_validation_clips(run_root: Path, tmp_path: Path) -> None:
@@ -143,8 +145,17 @@ def test_repeats_across_splits_stand_beside_every_figure_of_validation_clips(run
     assert "validation clips 0" not in page_of(clean)
 
 
-def retrieval(clips: int, **more: float) -> dict[str, Any]:
-    return {"retrieval.r1": 0.25, "retrieval.r10": 1.0, "retrieval.r10_shuffled": 1.0, "retrieval.clips": clips, **more}
+def test_what_captions_leave_unsaid_is_counted_beside_real_clips(text: str) -> None:
+    section = text[text.index('id="unsaid"') : text.index('id="distances"')]
+    assert "Colour left out: clear" in section
+    assert "blank ones were looked for in" in section
+    assert "<strong>Colour, left out</strong>" in section
+    names = ("unsaid.clean", "blank_share", "unsaid.colour.least_ratio", "unsaid.colour.agreement_real", "blank.seeds")
+    assert all(f'data-key="{name}"' in section for name in names)
+
+
+def retrieval(clips: int, **more: Any) -> dict[str, Any]:
+    return {"retrieval.r1": 0.25, "retrieval.r10": 1.0, "retrieval.r10_shuffled": 1.0, "retrieval.clips": clips} | more
 
 
 def model_of(metrics: dict[str, Any]) -> gather.ModelResult:
@@ -152,12 +163,15 @@ def model_of(metrics: dict[str, Any]) -> gather.ModelResult:
 
 
 def test_few_clips_are_not_ranked_among_ten() -> None:
-    few, many = model_of(retrieval(4)), model_of(retrieval(40))
+    nothing = {"retrieval.r10": None, "retrieval.r10_shuffled": None}
+    few, many = model_of(retrieval(4, **nothing)), model_of(retrieval(40))
     (statement,) = overview.statements([few])
     assert statement.text == (
-        "was asked for 4 clips only, too few to rank: recall at 10 is always 100% among them. "
+        "was asked for 4 clips only, too few to look among the ten nearest. "
         "Its caption's clip comes first in 25%, by chance in 25%."
     )
+    single = retrieval(1, **nothing) | {"retrieval.r1": None}
+    assert "one clip only" in overview.statements([model_of(single)])[0].text
     assert "100% of 40 prompts, against 100% with shuffled captions" in overview.statements([many])[0].text
     assert "retrieval.r10" not in {key for _, key, _ in overview.tiles([few])}
     assert "retrieval.r10" in {key for _, key, _ in overview.tiles([many])}
@@ -192,6 +206,28 @@ def test_a_run_without_evaluation_says_what_to_run(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("dataset: shapes\n")
     with pytest.raises(ValueError, match="no metrics/evaluate"):
         gather.gather_run(FolderFiles(tmp_path), "here")
+
+
+def test_whatever_the_page_shows_makes_dvc_draw_it_again(run_root: Path) -> None:
+    """What a run reads is a dependency of the stage, or follows from one."""
+
+    class Noting(FolderFiles):
+        def read(self, path: str) -> bytes | None:
+            found = super().read(path)
+            read.update({path} if found is not None else ())
+            return found
+
+    read: set[str] = set()
+    gather.gather_run(Noting(run_root), "this run")
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]
+    assert {"params.yaml": None} in stage["params"]
+    of_a_dep = {  # a stage's counts and losses change with its data or model, whose samples are a dependency
+        *("metrics/shapes.json", "metrics/transcode.json", "metrics/embed/shapes.json", "metrics/train.json"),
+        *("plots/train/loss.csv", "params.yaml"),
+    }
+    loose = {path for path in read - of_a_dep if not any(f"{path}/".startswith(f"{dep}/") for dep in stage["deps"])}
+    assert not loose
+    assert len(read) > len(of_a_dep) + 6
 
 
 def test_tables_keep_words_and_gaps(tmp_path: Path) -> None:

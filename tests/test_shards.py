@@ -140,7 +140,8 @@ def test_a_gif_cut_anywhere_costs_itself_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows["whole"].frames(), clip(1).frames)
     with (tmp_path / "set" / "rejected.csv").open(encoding="utf-8", newline="") as file:
         rejected = {key for key, _, _ in csv.reader(file)}
-    assert rows.keys() | rejected == {path.stem for path in tmp_path.glob("*.gif")} | {"key"}
+    assert rejected == {path.stem for path in tmp_path.glob("cut*.gif")} | {"key"}
+    assert rows.keys() == {"whole"}
 
 
 def test_a_key_never_leaves_the_folder(tmp_path: Path) -> None:
@@ -178,4 +179,6 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         main(["export", str(tmp_path / "plain"), "--set", str(folder)])
     with pytest.raises(SystemExit, match=r"no clip of split 'val' in it; its splits are train \(5\), validate \(2\)"):
         main(["export", str(tmp_path / "none"), "--set", str(folder), "--split", "val"])
+    with pytest.raises(SystemExit, match=r"error: .*no such shard or set"):
+        main(["export", str(tmp_path / "none"), "--set", str(tmp_path / "gone")])
     assert not (tmp_path / "none").exists()

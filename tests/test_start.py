@@ -12,18 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.process_toys import is_running
+
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = [path for path in sorted(ROOT.glob("stages/*.py")) if path.name != "__init__.py"]
 PROGRAMS = [path for path in sorted(ROOT.glob("pipeline/*.py")) if path.name != "__init__.py"]
 BENCHES = [path for path in sorted(ROOT.glob("bench/*.py")) if '__name__ == "__main__"' in path.read_text()]
-
-
-def is_running(process: int) -> bool:
-    """Whether it is there and no zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("path", [*STAGES, *PROGRAMS, *BENCHES], ids=lambda path: path.stem)

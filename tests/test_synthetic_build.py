@@ -22,6 +22,7 @@ from pipeline.synthetic.build import GeneratedSet, build_set, publish_set, split
 from pipeline.synthetic.moving_digits import digits_set
 from pipeline.synthetic.shapes import shapes_set
 from stages import moving_mnist, shapes
+from tests.process_toys import is_running
 from tests.synthetic_toys import ROOT, digits_params, shapes_params, toy_bank, whole_grammar
 
 FEW = {"train_clips": 50, "val_clips": 9, "held_out_clips": 8, "reworded_clips": 7, "clips_per_shard": 16}
@@ -105,7 +106,6 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> No
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    time.sleep(0.5)  # its workers die with it
     kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob(".scratch/shapes/*/set/shard-*.parquet")}
     assert 3 <= len(kept) < 60
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
@@ -174,3 +174,30 @@ def test_a_set_that_lost_a_shard_is_not_published(tmp_path: Path) -> None:
     (tmp_path / "out" / "shard-00001.parquet").unlink()
     with pytest.raises(ValueError, match=r"its shards hold clips .*'train': 34, .*, not .*'train': 50"):
         write_set(tmp_path / "out", read_set(tmp_path / "out"))
+
+
+STARTING = """
+import os, pathlib, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    (pathlib.Path(__file__).parent / f"worker-{os.getpid()}").touch()
+    time.sleep(1.0)
+"""
+
+
+@pytest.mark.slow
+def test_workers_whose_stage_is_killed_while_they_start_end_too(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(STARTING, encoding="utf-8")
+    params_file(tmp_path, "shapes", train_clips=2000, clips_per_shard=50)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": path}
+    stage = subprocess.Popen([sys.executable, "-m", "stages.shapes"], cwd=tmp_path, env=environment)
+    deadline = time.monotonic() + 120
+    while not (workers := [int(file.name.removeprefix("worker-")) for file in tmp_path.glob("worker-*")]):
+        assert stage.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stage.send_signal(signal.SIGKILL)
+    stage.wait()
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline, "a worker outlives its stage"
+        time.sleep(0.02)

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.diffusion.noise import DropShares, draw_step, noise_of_seeds
 from pipeline.diffusion.process import Diffusion
+from pipeline.diffusion.training import text_statistics
 from pipeline.model_io.clip_dataset import (
     ClipShape,
     MemoryClips,
@@ -20,10 +21,9 @@ from pipeline.model_io.clip_dataset import (
     index_split,
     open_clips,
 )
-from pipeline.training.batches import preparer, to_device
+from pipeline.model_io.tensors import to_model
 from pipeline.training.feed import ClipFeed, prefetch
-from pipeline.training.setup import open_feed, text_statistics
-from tests.training_toys import FRAMES, SIDE, SPLITS, toy_clip, toy_params, toy_texts, write_toy_set
+from tests.training_toys import FRAMES, SIDE, SPLITS, open_toy_trainer, toy_clip, toy_params, toy_texts, write_toy_set
 
 SHAPE = ClipShape(FRAMES, SIDE, 3)
 
@@ -152,19 +152,16 @@ def test_flip_mirrors_half_the_clips_and_is_refused_where_captions_say_a_side(to
 def test_draws_do_not_depend_on_the_cut_and_keep_their_shares() -> None:
     diffusion, shares = Diffusion(toy_params().diffusion), DropShares(text=0.1, pooled=0.3, focus=0.5)
 
-    def draw(step: int, start: int, stop: int):
-        return draw_step(diffusion, shares, seed=5, step=step, batch_size=64, start=start, stop=stop)
-
-    whole, late = draw(3, 0, 64), draw(3, 40, 64)
+    whole = draw_step(diffusion, shares, seed=5, step=3, batch_size=64)
+    late = whole.at(slice(40, 64))
     assert torch.equal(whole.t[40:], late.t)
     assert torch.equal(whole.drop_text[40:], late.drop_text)
-    many = [draw(step, 0, 64) for step in range(100)]
+    many = [draw_step(diffusion, shares, seed=5, step=step, batch_size=64) for step in range(100)]
     assert abs(torch.cat([d.drop_text for d in many]).float().mean() - 0.1) < 0.02  # 5 standard errors
     assert abs(torch.cat([d.drop_pooled for d in many]).float().mean() - 0.3) < 0.03
     assert abs(torch.cat([d.focus_present for d in many]).float().mean() - 0.5) < 0.035
-    assert draw_step(
-        diffusion, DropShares(0.1, 0.0, 0.0), seed=5, step=0, batch_size=4, start=0, stop=4
-    ).drop_pooled is None  # fmt: skip
+    unasked = draw_step(diffusion, DropShares(0.1, 0.0, 0.0), seed=5, step=0, batch_size=4)
+    assert unasked.at(slice(0, 2)).drop_pooled is unasked.focus_present is None
 
 
 def test_noise_is_unit_normal_white_and_by_seed() -> None:
@@ -181,19 +178,16 @@ def test_noise_is_unit_normal_white_and_by_seed() -> None:
         assert abs((noise * other).mean()) < 5 / n**0.5
 
 
-def test_prepared_batches_hold_the_captions_vectors(toy_set: Path) -> None:
-    params, texts = toy_params(), toy_texts(toy_set)
-    feed, diffusion = open_feed(toy_set, params.train, texts), Diffusion(params.diffusion)
-    cpu = torch.device("cpu")
-    prepare = preparer(feed, texts, diffusion, DropShares(0.5, 0.5, 0.0), [slice(0, 2), slice(2, 4)], cpu)
-    batches = [to_device(prepared, cpu) for prepared in prepare(2)]
-    captions = feed.batch(2).captions
-    assert torch.equal(torch.cat([b.text.pooled for b in batches]), texts.batch(captions).pooled)  # type: ignore[union-attr]
-    assert batches[0].x0.shape == batches[0].eps.shape == (2, 3, 4, SIDE, SIDE)
-    assert batches[0].x0.min() >= -1.0
-    assert batches[0].x0.max() <= 1.0
-    assert set(batches[0].drops) == {"drop_text", "drop_pooled"}
-    assert batches[1].position == 2
+def test_prepared_batches_hold_clips_noise_and_the_captions_vectors(toy_set: Path) -> None:
+    trainer = open_toy_trainer(toy_set, toy_params(accumulate=2, prob_focus_present=0.0))
+    batches = [prepared.to(torch.device("cpu")) for prepared in trainer.prepare(2)]
+    clips = trainer.feed.batch(2)
+    pooled = torch.cat([batch.text.pooled for batch in batches])
+    assert torch.equal(pooled, toy_texts(toy_set).batch(clips.captions).pooled)
+    x0, eps = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("x0", "eps"))
+    assert torch.equal(x0, to_model(clips.frames))
+    assert torch.equal(eps, noise_of_seeds(clips.seeds, tuple(x0.shape[1:])))
+    assert all(set(batch.drops) == {"drop_text", "drop_pooled"} for batch in batches)
 
 
 def test_text_statistics_standardise_the_train_captions(toy_set: Path) -> None:

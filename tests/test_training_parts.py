@@ -15,16 +15,18 @@ from torch import nn
 
 from pipeline.runtime import parallel as cores
 from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.determinism import repeatable
 from pipeline.training.distributed import DistContext, torchrun_args
 from pipeline.training.ema import Ema, ema_decay_at
-from pipeline.training.history import History, ValidationRow
-from pipeline.training.optimizers import Muon, Optimizers, is_muon_matrix, lr_share, orthogonalise
-from pipeline.training.precision import choose_dtype, cpu_flags
-from pipeline.training.stopping import StopRequest, explain_out_of_memory
+from pipeline.training.history import History
+from pipeline.training.muon import Muon, orthogonalise
+from pipeline.training.optimizers import Optimizers, is_muon_matrix, lr_share
+from pipeline.training.precision import choose_dtype, cpu_flags, repeatable
+from pipeline.training.stopping import StopRequest, explain_out_of_memory, find_divergence
 from tests.training_toys import toy_params
 
 CPU = torch.device("cpu")
+ALONE = DistContext(0, 1, CPU)
+EDGES = ("stem.", "head.")
 
 
 # The moving average
@@ -149,7 +151,7 @@ def test_muon_finds_a_quadratics_minimum() -> None:
 
 def test_muon_takes_hidden_matrices_only() -> None:
     big = torch.zeros(64, 64)
-    assert is_muon_matrix("downs.0.conv1.weight", torch.zeros(64, 32, 3, 3))
+    assert is_muon_matrix("downs.0.conv1.weight", torch.zeros(64, 32, 3, 3), EDGES)
     for name, weight in [
         ("stem.weight", big),
         ("head.weight", big),
@@ -157,7 +159,7 @@ def test_muon_takes_hidden_matrices_only() -> None:
         ("x.weight", torch.zeros(3, 64)),  # depthwise taps
         ("positions.space", big),
     ]:
-        assert not is_muon_matrix(name, weight), name
+        assert not is_muon_matrix(name, weight, EDGES), name
 
 
 def test_optimizers_share_out_every_weight_once() -> None:
@@ -267,36 +269,67 @@ def test_a_tables_gradient_is_the_same_each_time_where_it_must_repeat() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def history_of(losses: list[float]) -> History:
+    history = History(["loss", "lr", "r1"], ["t", "loss"])
+    for step, loss in enumerate(losses, start=1):
+        history.add(
+            step, {"loss": torch.tensor(loss), "lr": 1e-3 * step} | ({"r1": torch.tensor(1.0)} if step == 2 else {})
+        )
+    history.fetch(ALONE)
+    return history
+
+
 def test_history_comes_back_exactly_and_thins_by_means(tmp_path: Path) -> None:
-    history = History()
-    for step in range(1, 11):
-        history.add(step, torch.tensor(step / 3), 1e-3 * step, torch.tensor(1.0))
-    assert history.settle(DistContext(0, 1, CPU)) is None
-    history.validations.append(ValidationRow(10, 0.5, 0.25, 0.125))
-    again = History()
+    history = history_of([step / 3 for step in range(1, 11)])
+    history.validations += [(5, 0.5, 1.0), (10, 0.5, 0.25), (10, 0.9, 0.125)]
+    again = History(["loss", "lr", "r1"], ["t", "loss"])
     again.load_state_dict(history.state_dict())
     assert (again.steps, again.validations) == (history.steps, history.validations)
-    again.write(tmp_path, points=5)
+    assert again.last_validation("loss") == [0.25, 0.125]
+    again.write(tmp_path, rows=5)
     lines = (tmp_path / "loss.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "step,loss,lr,grad_norm"
-    assert lines[1] == "2,0.5,0.002,1"
+    assert lines[0] == "step,loss,lr,r1"
+    assert lines[1] == "2,0.5,0.0015,0.5"
     assert len(lines) == 6
-    assert (tmp_path / "val.csv").read_text(encoding="utf-8") == "step,t,loss,x0_mse\n10,0.5,0.25,0.125\n"
+    assert (tmp_path / "val.csv").read_text(encoding="utf-8") == "step,t,loss\n5,0.5,1\n10,0.5,0.25\n10,0.9,0.125\n"
+
+
+def test_a_value_that_a_step_leaves_out_keeps_its_last() -> None:
+    assert history_of([1.0] * 4).values("r1") == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_an_empty_history_comes_back_too() -> None:
-    history = History()
-    history.load_state_dict(History().state_dict())
+    history = History(["loss"])
+    history.load_state_dict(History(["loss"]).state_dict())
     assert (history.steps, history.validations) == ([], [])
 
 
-def test_the_first_bad_step_is_found() -> None:
-    history = History()
-    for step, loss in enumerate([1.0, math.inf, math.nan], start=1):
-        history.add(step, torch.tensor(loss), 1e-3, torch.tensor(1.0))
-    bad = history.settle(DistContext(0, 1, CPU))
-    assert bad is not None
-    assert bad.step == 2
+def test_the_first_step_that_is_not_finite_is_named() -> None:
+    history = history_of([1.0, math.inf, math.nan])
+    assert find_divergence(history, history.steps, ended=False) == "loss inf, lr 0.002, r1 1 at step 2"
+
+
+@pytest.mark.parametrize(
+    ("losses", "diverged_at"),
+    [
+        ([1.0] * 300, None),
+        ([1.0] * 100 + [4.9] * 200, None),  # worse than untrained, and not diverged
+        ([1.0] * 100 + [1e4] * 40 + [1.0] * 160, None),  # a spike from which it recovers
+        ([1.0] * 150 + [2.0**k for k in range(150)], 203),  # at the 50th loss above 5
+        ([1.0, 9.0, 99.0] + [6.0] * 9, 12),  # a short run is judged at its end
+        ([1.0] * 8 + [3.0, 99.0, 1.0, 2.0], None),
+    ],
+)
+def test_a_loss_far_above_the_untrained_networks_has_diverged(losses: list[float], diverged_at: int | None) -> None:
+    history, found = history_of([]), None
+    for step, loss in enumerate(losses, start=1):
+        history.add(step, {"loss": torch.tensor(loss), "lr": 1e-3, "r1": 0.0})
+        sign = find_divergence(history, history.fetch(ALONE), ended=step == len(losses))
+        if sign is not None:
+            found = step
+            assert sign.endswith("more than 5 times the untrained network's 1")
+            break
+    assert found == diverged_at
 
 
 def test_positions_are_cut_among_processes_and_micro_batches() -> None:

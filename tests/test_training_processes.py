@@ -101,7 +101,6 @@ def test_kill_9_then_sigterm_then_run_again_ends_in_the_same_bytes(whole: Path, 
 
 
 def test_two_processes_follow_the_same_curve(whole: Path, tmp_path: Path) -> None:
-    """Alone, the run takes its batch in the two micro-batches that the two processes take: dropout is the same too."""
     folder = toy_folder(tmp_path / "run", accumulate=1)
     code, errors = finish(start(folder, TWO))
     assert code == 0, errors

@@ -1,4 +1,4 @@
-"""An archive to a shard set: isolation, kills, worker counts, a cluster; the same bytes each time."""
+"""An archive to a shard set: isolation, kills, worker counts; the same bytes each time."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from pipeline.config.params import TranscodeParams, load_params
 from pipeline.data.shards import read_rows, read_set
+from pipeline.runtime.executors import open_workers
+from pipeline.runtime.metrics import machine_file
 from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import describe
 from pipeline.transcode.assemble import TranscodeReport, Transcoding
-from pipeline.transcode.executors import CLUSTER, open_executor
-from pipeline.transcode.workers import stop_idle
-from stages import transcode
+from stages import download, transcode
+from tests.process_toys import is_running
 from tests.video_fixtures import H264, corners, encode
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = load_params(ROOT / "params.yaml").transcode
 TOY = {"resolution": 16, "frames": 4, "clips_per_shard": 5, "time_limit_s": 20.0, "memory_limit_gb": 2.0}
-
-
-@pytest.fixture(autouse=True)
-def _no_children_left() -> Iterator[None]:
-    yield
-    stop_idle()
 
 
 def section(**changes: object) -> TranscodeParams:
@@ -74,8 +69,8 @@ def run(
         scratch=scratch,
         decoder=decoder,
     )
-    with open_executor(workers) as (executor, name):
-        return job.run(work / "out", executor, name)
+    with open_workers(workers, threads=True) as crew:
+        return job.run(work / "out", crew)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -152,6 +147,38 @@ def test_what_never_came_to_decoding_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_folder_of_animations_and_stills_is_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GIF, WebP, APNG, PNG and JPEG with x.txt beside, by the stages download and transcode alone."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
+    images = [Image.new("RGB", (24, 24), colour) for colour in colours]
+    for name in ("a.GIF", "b.webp", "c.png", "d.apng"):
+        kind = {"a": "GIF", "b": "WEBP"}.get(name[0], "PNG")
+        options = {"lossless": True} if kind == "WEBP" else {}
+        with (folder / name).open("wb") as file:
+            images[0].save(file, kind, save_all=True, append_images=images[1:], duration=100, **options)
+    images[1].save(folder / "e.png")
+    images[2].save(folder / "f.jpg", quality=95)
+    for name in "abcdef":
+        (folder / f"{name}.txt").write_text(f"colours of {name}\n\n", encoding="utf-8")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["download"] |= {"source": "local", "path": "clips"}
+    tree["transcode"] |= TOY
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    download.main()
+    transcode.main()
+    rows = {row.key: row for row in read_rows(tmp_path / "data/shards/msrvtt")}
+    assert {key: row.captions for key, row in rows.items()} == {name: (f"colours of {name}",) for name in "abcdef"}
+    for key, row in rows.items():
+        shown = [tuple(frame[8, 8]) for frame in row.frames().astype(int)]
+        wanted = colours if key in "abcd" else [colours["ef".index(key) + 1]] * 4
+        assert np.abs(np.subtract(shown, wanted)).max() <= (4 if key in "bf" else 0), key
+
+
+@pytest.mark.slow
 def test_columns_kin_repeats_and_what_was_left_out_reach_the_set(tmp_path: Path) -> None:
     """Clips s-t, s the subject and t the take: takes of one subject stand on one side, and are attributes."""
     clips = {f"{subject}-{take}": f"seed {subject}".encode() for subject in range(12) for take in range(2)}
@@ -172,8 +199,8 @@ def test_columns_kin_repeats_and_what_was_left_out_reach_the_set(tmp_path: Path)
             left_out=left_out,
             decoder="tests.fake_decoders:obey",
         )
-        with open_executor(2) as (executor, name):
-            return job.run(work / str(group) / "out", executor, name).repeats
+        with open_workers(2, threads=True) as crew:
+            return job.run(work / str(group) / "out", crew).repeats
 
     assert sides(None) == {"validate": {"exact": 2, "near": 0}}
     assert sides("subject") == {"validate": {"exact": 0, "near": 0}}
@@ -232,73 +259,6 @@ def test_kill_9_at_any_moment_then_a_rerun(tmp_path: Path) -> None:
     assert contents(work / "out") == contents(tmp_path / "whole" / "out")
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split(")")[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """A dask scheduler and two workers, each a process of its own, on 127.0.0.1."""
-    file = tmp_path / "scheduler.json"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
-    python = [sys.executable, "-m"]
-    options = ["--no-dashboard", "--scheduler-file", str(file)]
-    started = [
-        subprocess.Popen(
-            [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", *options], **quiet
-        )
-    ]
-    for _ in range(2):
-        worker = ["distributed.cli.dask_worker", "--nthreads", "1", "--host", "127.0.0.1", *options]
-        started.append(subprocess.Popen([*python, *worker], **quiet, start_new_session=True))
-    deadline = time.monotonic() + 60
-    while not file.is_file() or not file.read_text(encoding="utf-8").endswith("}"):
-        assert time.monotonic() < deadline, "no scheduler"
-        time.sleep(0.1)
-    yield json.loads(file.read_text(encoding="utf-8"))["address"]
-    for process in reversed(started):
-        process.terminate()
-    for process in started:
-        process.wait(20)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the cluster's library's own
-def test_a_dask_cluster_gives_the_same_bytes(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distributed import Client
-
-    raw = make_raw(tmp_path / "raw", {**seeds(40), "video7": b"bad", "video9": b"abort"})
-    run(raw, tmp_path / "here")
-    with Client(cluster, timeout=30, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    monkeypatch.setenv(CLUSTER, cluster)
-    report = run(raw, tmp_path / "there")
-    assert report.workers == "a dask cluster of 2 workers"
-    assert contents(tmp_path / "there" / "out") == contents(tmp_path / "here" / "out")
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CLUSTER, "tcp://127.0.0.1:9")
-    with pytest.raises(ValueError, match="no dask scheduler answers there"), open_executor():
-        pass
-
-
-def test_another_executor_serves_as_well(tmp_path: Path) -> None:
-    raw = make_raw(tmp_path / "raw", seeds(3))
-    (tmp_path / "scratch").mkdir()
-    job = Transcoding(
-        open_videos(raw / "videos.zip"), read_captions(raw / "captions.json"), section(),
-        scratch=tmp_path / "scratch", decoder="tests.fake_decoders:obey",
-    )  # fmt: skip
-    with ThreadPoolExecutor(1) as pool:
-        assert job.run(tmp_path / "out", pool, "one thread").clips_out == 3
-
-
 @pytest.mark.slow
 def test_the_stage_on_real_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -315,6 +275,7 @@ def test_the_stage_on_real_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     metrics = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))
     assert metrics["clips_out"] == 6
     assert metrics["rejected"] == {"unreadable": 1}
-    assert metrics["shards_resumed"] == 1
+    machine = json.loads(machine_file(tmp_path / "second.json").read_text(encoding="utf-8"))
+    assert machine["shards_resumed"] == 1
     row = next(iter(read_rows(tmp_path / "first" / "set")))
     assert row.frames().shape == (SECTION.frames, SECTION.resolution, SECTION.resolution, 3)

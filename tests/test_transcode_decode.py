@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.transcode.decode import ClipError, FrameSpec, decode_clip
+from pipeline.transcode.decoding.decode import decode_clip
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 from tests.video_fixtures import H264, corners, encode, remux, run, shown_index
 
-SPEC = FrameSpec(frames=8, resolution=32, span="whole", duration_s=2.0, fit="stretch")
+WHITE = (255, 255, 255)
+SPEC = FrameSpec(frames=8, resolution=32, span="whole", duration_s=2.0, fit="stretch", background=WHITE)
 N = 16  # frames of most fixtures, at 10 fps
 
 CODECS: dict[str, dict[str, Any]] = {
@@ -160,6 +162,21 @@ def test_sound_and_cover_pictures_are_no_video(tmp_path: Path) -> None:
     run(ffmpeg.input("sine=d=0.5", f="lavfi").output(str(path), acodec="aac"))
     with pytest.raises(ClipError, match=r"no video stream in it \(streams: audio\)"):
         decode_clip(path, SPEC)
+    run(ffmpeg.input("color=red:s=640x480", f="lavfi").output(str(tmp_path / "cover.png"), frames=1))
+    cover, covered = ffmpeg.input(str(tmp_path / "cover.png")), tmp_path / "covered.mp4"
+    run(ffmpeg.output(cover, ffmpeg.input(str(path)), str(covered), c="copy", **{"disposition:v": "attached_pic"}))
+    with pytest.raises(ClipError, match=r"no video stream in it \(streams: audio, video\)"):
+        decode_clip(covered, SPEC)
+
+
+def test_a_cover_picture_is_not_the_clip(tmp_path: Path) -> None:
+    """Not even where it is the larger one, the first and the clip but one frame."""
+    run(ffmpeg.input("color=red:s=640x480", f="lavfi").output(str(tmp_path / "cover.png"), frames=1))
+    clip = ffmpeg.input(str(encode(tmp_path / "x.mp4", corners(2)[:1], **H264)))
+    streams = ffmpeg.input(str(tmp_path / "cover.png")), clip
+    path = tmp_path / "covered.mp4"
+    run(ffmpeg.output(*streams, str(path), c="copy", **{"disposition:v:0": "attached_pic"}))
+    assert far(decode_clip(path, SPEC)[0], square(corners(2)[:1], 32)[0]) < 8.0
 
 
 def test_a_header_without_frames_is_truncated(plain: Path, tmp_path: Path) -> None:
@@ -216,6 +233,28 @@ def test_a_guessed_frame_is_damage(tmp_path: Path) -> None:
         except ClipError as error:
             refused += error.reason == "damaged"
     assert refused >= 14
+
+
+def test_a_message_is_the_clips_own(tmp_path: Path) -> None:
+    """Whatever came before: libav keeps the last error that it logged, and does not repeat a line."""
+    headless = encode(tmp_path / "x.mp4", corners(N), **H264).read_bytes()[:2000]
+    nothing, sound = b"\0" * 5000, tmp_path / "sound.mp4"
+    run(ffmpeg.input("sine=d=0.5", f="lavfi").output(str(sound), acodec="aac"))
+
+    def words(source: bytes | Path) -> str:
+        with pytest.raises(ClipError) as error:
+            decode_clip(source, SPEC)
+        return str(error.value)
+
+    alone = [words(source) for source in (nothing, headless, sound)]
+    assert alone == [
+        "Invalid data found when processing input",
+        "Invalid data found when processing input: moov atom not found",
+        "no video stream in it (streams: audio)",
+    ]
+    for before in (headless, nothing, sound, headless):
+        words(before)
+        assert [words(source) for source in (nothing, headless, headless, sound)] == [*alone[:2], *alone[1:]]
 
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:5,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile {}\n"])

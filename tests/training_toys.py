@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from pipeline.config.params import Params, load_params, parse_params
 from pipeline.data.gif import Clip
 from pipeline.data.shards import to_row, write_set, write_shard
+from pipeline.diffusion.training import DiffusionTrainer, open_diffusion_trainer
 from pipeline.text.captions import CaptionTable, EncoderInfo, info_to_metadata
+from pipeline.training.distributed import DistContext
 
 COLOURS = {"red": (230, 30, 30), "green": (30, 180, 30), "blue": (30, 30, 230), "yellow": (230, 220, 30)}
 SPLITS = {"train": 24, "val": 6, "held_out": 6}
 WIDTH = 12
 FRAMES, SIDE = 8, 16
+ALONE = DistContext(0, 1, torch.device("cpu"))
 
 
 def toy_clip(split: str, number: int) -> Clip:
@@ -90,4 +94,13 @@ def write_toy_params(root: Path, **train: Any) -> Path:
 
 def toy_texts(folder: Path) -> CaptionTable:
     """The table beside a toy set's folder."""
-    return CaptionTable.read(folder.parents[1] / "embeddings/shapes.parquet")
+    return CaptionTable.read(embeddings_of(folder))
+
+
+def embeddings_of(folder: Path) -> Path:
+    return folder.parents[1] / "embeddings/shapes.parquet"
+
+
+def open_toy_trainer(folder: Path, params: Params, dist: DistContext = ALONE) -> DiffusionTrainer:
+    """The trainer that the stage opens."""
+    return open_diffusion_trainer(folder, embeddings_of(folder), params.unet, params.diffusion, params.train, dist)

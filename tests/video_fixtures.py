@@ -34,6 +34,20 @@ def shown_index(square: np.ndarray, n_frames: int) -> int:
     return int(np.abs(np.linspace(20, 235, n_frames) - grey).argmin())
 
 
+def numbered(n_frames: int, width: int = 160, height: int = 96) -> np.ndarray:
+    """uint8 (n_frames, height, width, 3): eight bars, bar k white where bit k of the frame's number is set."""
+    bits = np.arange(n_frames)[:, None] >> np.arange(8) & 1
+    bars = np.repeat(16 + 219 * bits, width // 8, axis=1).astype(np.uint8)
+    return np.broadcast_to(bars[:, None, :, None], (n_frames, height, width, 3)).copy()
+
+
+def number_of(square: np.ndarray) -> int:
+    """Which of the `numbered` frames a decoded square of 8, 16, 32 or 64 px shows."""
+    side = square.shape[0]
+    bars = square[side // 4 : -side // 4].mean(axis=(0, 2)).reshape(8, side // 8)
+    return int(((bars[:, side // 32 : side // 8 - side // 32].mean(axis=1) > 127) << np.arange(8)).sum())
+
+
 def encode(path: Path, frames: np.ndarray, fps: float = 10.0, filters: str = "null", **options: Any) -> Path:
     """Write frames with ffmpeg's options; `filters` is a filter chain."""
     _, height, width, _ = frames.shape

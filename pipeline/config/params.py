@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.config.earlier import what_became_of
 
@@ -71,6 +71,7 @@ class TranscodeParams(Section):
     duration_s: PositiveFloat
     fps: Annotated[float, Field(gt=0.0, le=50.0)]
     fit: Literal["crop", "pad", "stretch"]
+    background: str
     split: Literal["official", "1k-A"]
     group: str | None
     hold_out: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
@@ -80,6 +81,13 @@ class TranscodeParams(Section):
     time_limit_s: PositiveFloat
     memory_limit_gb: PositiveFloat
     max_rejected_share: Share
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        if not re.fullmatch("white|gray|black|#[0-9a-f]{6}", value):
+            raise ValueError("allowed: white, gray, black, or '#rrggbb' in quotes and lower case")
+        return value
 
     @model_validator(mode="after")
     def _group_is_a_column_or_a_regex(self) -> TranscodeParams:
@@ -247,12 +255,23 @@ class DiffusionParams(Section):
     threshold_percentile: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class TrainParams(Section):
+class LoopParams(Section):
+    """The clips that both families are trained on, and the intervals of their loop."""
+
     frames: Positive
     resolution: Positive
     channels: Channels
     steps: Positive
     batch_size: Positive
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+    ram_budget_gb: PositiveFloat
+    checkpoint_every: Positive
+    sample_every: Positive
+    num_sample_rows: Positive
+    seed: Seed
+
+
+class TrainParams(LoopParams):
     accumulate: Positive
     optimizer: Literal["adamw", "muon"]
     lr: PositiveFloat
@@ -263,7 +282,6 @@ class TrainParams(Section):
     decay: Literal["cosine", "constant"]
     final_lr_share: Share
     clip_grad_norm: NonNegativeFloat
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     ema_start: Count
     ema_every: Positive
     precision: Literal["auto", "fp32", "bf16"]
@@ -271,12 +289,7 @@ class TrainParams(Section):
     text_dropout: Share
     flip: bool
     prob_focus_present: Share
-    ram_budget_gb: PositiveFloat
-    checkpoint_every: Positive
-    sample_every: Positive
-    num_sample_rows: Positive
     val_every: Positive
-    seed: Seed
 
     @model_validator(mode="after")
     def _batch_splits(self) -> TrainParams:
@@ -296,11 +309,7 @@ class SamplingParams(Section):
     eta: Share
 
 
-class TrainGanParams(Section):
-    frames: Positive
-    resolution: Positive
-    channels: Channels
-    steps: Positive
+class TrainGanParams(LoopParams):
     batch_size: Annotated[int, Field(ge=2)]
     lr: PositiveFloat
     lr_discriminator: PositiveFloat
@@ -311,7 +320,6 @@ class TrainGanParams(Section):
     contrast_weight: NonNegativeFloat
     mismatch: bool
     hard_negatives: Count
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     word_dim: Positive
     word_window: Positive
     noise_dim: Positive
@@ -323,11 +331,6 @@ class TrainGanParams(Section):
     discriminator_dim: Positive
     discriminator_frames: Positive
     clip_resolution: Annotated[int, Field(ge=8)]
-    ram_budget_gb: PositiveFloat
-    checkpoint_every: Positive
-    sample_every: Positive
-    num_sample_rows: Positive
-    seed: Seed
 
 
 class EvaluateParams(Section):

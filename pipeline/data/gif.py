@@ -7,14 +7,18 @@ consecutive frames, which encoders merge, come back by their duration, so a clip
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 GOOD_MSE = 255**2 / 10**3.8  # 38 dB: what an octree's palette reaches on easy frames
-DEFAULT_DELAY_MS = 100  # what players make of a GIF without delays
+DEFAULT_DELAY_MS = 100  # what players make of a delay of 0
+DAMAGE = (OSError, IndexError, AssertionError, struct.error, Image.DecompressionBombError)  # as Pillow says it
 PACK = np.array([1 << 16, 1 << 8, 1], np.int32)  # a pixel as one number
 SHIFTS = np.array([16, 8, 0])
 
@@ -104,39 +108,38 @@ def _indexed(index: np.ndarray, palette: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def decode_gif(data: bytes, n_frames: int) -> np.ndarray:
-    """uint8 (n_frames, H, W, 3): merged frames are repeated by their duration, the last one is held."""
-    frames: list[np.ndarray] = []
-    with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
-        durations = []
-        for index in range(getattr(image, "n_frames", 1)):
+    """uint8 (n_frames, H, W, 3) of our own GIF, or of one that a decoder process has read without harm.
+
+    What is shown at i·D/n, D being all delays together, so that merged frames come back; transparent pixels are white.
+    Raises ValueError where it is no GIF or a damaged one.
+    """
+    pictures, delays = [], []
+    with _open_gif(data) as image:
+        for index in range(image.n_frames):  # type: ignore[attr-defined]
             image.seek(index)
-            frames.append(np.asarray(image.convert("RGB")))
-            durations.append(int(image.info.get("duration", 0)))
-    unit = min((d for d in durations if d > 0), default=1)
-    if len(frames) < n_frames:
-        unit = _frame_duration(durations, n_frames) or unit
-        frames = [frame for frame, d in zip(frames, durations, strict=True) for _ in range(max(1, round(d / unit)))]
-    return fit_frame_count(np.stack(frames), n_frames)
+            pictures.append(_on_white(image))
+            delays.append((image.info.get("duration") or DEFAULT_DELAY_MS) // 10)
+    ends = np.cumsum(delays)
+    moments = -(-np.arange(n_frames) * ends[-1] // n_frames)  # rounded up to 1/100 s, as delays of 15 fps are
+    return np.stack([pictures[index] for index in np.searchsorted(ends, moments, side="right")])
 
 
-def gif_timing(data: bytes) -> tuple[int, float]:
-    """How many frames a GIF shows when each lasts as long as its shortest, and at what rate (1/s)."""
-    with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
-        durations = []
-        for index in range(getattr(image, "n_frames", 1)):
-            image.seek(index)
-            durations.append(int(image.info.get("duration", 0)) or DEFAULT_DELAY_MS)
-    unit = min(durations)
-    return sum(max(1, round(duration / unit)) for duration in durations), 1000 / unit
+@contextmanager
+def _open_gif(data: bytes) -> Iterator[Image.Image]:
+    """Pillow below 12.3 has known holes, and moviepy wants Pillow below 12: nothing but GIF is opened by it."""
+    if data[:6] not in (b"GIF87a", b"GIF89a"):
+        raise ValueError(f"no GIF: it begins with {data[:8]!r}")
+    try:
+        with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
+            yield image
+    except UnidentifiedImageError:  # whose words hold an address, other in each run
+        raise ValueError("a damaged GIF: its header cannot be read") from None
+    except DAMAGE as error:
+        raise ValueError(f"a damaged GIF: {error or type(error).__name__}") from None
 
 
-def _frame_duration(durations: list[int], n_frames: int) -> int:
-    total = sum(durations)
-    return round(total / n_frames) if total % n_frames == 0 else 0
-
-
-def fit_frame_count(frames: np.ndarray, n_frames: int) -> np.ndarray:
-    """Cut to, or hold the last frame up to, `n_frames`."""
-    if len(frames) >= n_frames:
-        return frames[:n_frames]
-    return np.concatenate([frames, np.repeat(frames[-1:], n_frames - len(frames), axis=0)])
+def _on_white(image: Image.Image) -> np.ndarray:
+    if image.mode != "RGBA" and "transparency" not in image.info:
+        return np.asarray(image.convert("RGB"))
+    ground = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB"))

@@ -1,4 +1,4 @@
-"""What is random in a training step beside the clips: times, noise, dropped captions."""
+"""Random numbers of a training step beside the choice of clips: times, noise, dropped captions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.process import Diffusion
-
-DRAW_STREAM, MODEL_STREAM = 2, 3  # see feed.py for 0 and 1
+from pipeline.model_io.seeds import DRAW_STREAM, derive_seed
 
 
 @dataclass(frozen=True)
@@ -25,32 +24,30 @@ class DropShares:
 
 @dataclass(frozen=True)
 class Draws:
-    """For some positions of a step; each (b,)."""
+    """Of some positions of a step's batch; each (b,)."""
 
     t: Tensor  # float32
     drop_text: Tensor  # bool
-    drop_pooled: Tensor | None  # bool; None: nobody is asked to
-    focus_present: Tensor | None  # bool
+    drop_pooled: Tensor | None  # bool; None: a network that is not asked to
+    focus_present: Tensor | None  # bool; None: likewise
+
+    def at(self, positions: slice) -> Draws:
+        """Those of some positions."""
+        pooled, focus = (None if each is None else each[positions] for each in (self.drop_pooled, self.focus_present))
+        return Draws(self.t[positions], self.drop_text[positions], pooled, focus)
 
 
-def draw_step(
-    diffusion: Diffusion, shares: DropShares, *, seed: int, step: int, batch_size: int, start: int, stop: int
-) -> Draws:
-    """The whole global batch is drawn and then cut, so that a cut never changes a position's draw."""
+def draw_step(diffusion: Diffusion, shares: DropShares, *, seed: int, step: int, batch_size: int) -> Draws:
+    """Those of a step's whole global batch: who trains which part of it changes no position's draw."""
     generator = torch.Generator().manual_seed(derive_seed(seed, step, DRAW_STREAM))
     t = diffusion.sample_t(batch_size, generator)
-    u = torch.rand(3, batch_size, generator=generator)[:, start:stop]
+    u = torch.rand(3, batch_size, generator=generator)
     return Draws(
-        t=t[start:stop],
+        t=t,
         drop_text=u[0] < shares.text,
         drop_pooled=u[1] < shares.pooled if shares.pooled else None,
         focus_present=u[2] < shares.focus if shares.focus else None,
     )
-
-
-def derive_seed(*parts: int) -> int:
-    """A 63-bit seed out of several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @cache

@@ -1,24 +1,44 @@
-"""Validation loss by noise level: the same clips, captions, noise and levels each time, by the EMA weights."""
+"""Validation loss by noise level: the same clips, captions, noise and levels each time."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.diffusion.noise import derive_seed, noise_of_seeds
+from pipeline.config.params import TrainParams
+from pipeline.diffusion.noise import noise_of_seeds
 from pipeline.diffusion.process import Diffusion
+from pipeline.model_io.clip_dataset import (
+    VALIDATION_SPLITS,
+    ClipShape,
+    decode_block,
+    index_split,
+    split_names,
+    validation_split,
+)
+from pipeline.model_io.seeds import NOISE_STREAM, derive_seed
 from pipeline.model_io.tensors import to_model
-from pipeline.text.captions import TextBatch
-from pipeline.training.history import ValidationRow
+from pipeline.text.captions import CaptionTable, TextBatch
+
+log = logging.getLogger("t2v")
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # of t: dense where a video's structure is settled
 MAX_CLIPS = 128
-NOISE_STREAM = 4  # see noise.py for the others
+
+
+@dataclass(frozen=True)
+class ValidationRow:
+    step: int
+    t: float  # noise level, 1 is pure noise
+    loss: float  # as in training
+    x0_mse: float  # mean squared error of x0_pred in [-1, 1] units, comparable between objectives
 
 
 @dataclass(frozen=True)
@@ -54,13 +74,28 @@ class Validation:
         return [ValidationRow(step, level, *mean) for level, mean in zip(self.levels, means, strict=True)]
 
 
+def open_validation(shards: Path, params: TrainParams, texts: CaptionTable) -> Validation | None:
+    """Up to MAX_CLIPS clips of the validation split; None, with a log line, where the set has none."""
+    split = validation_split(split_names(shards))
+    if split is None:
+        log.info("%s has no split of %s: no validation loss", shards, ", ".join(VALIDATION_SPLITS))
+        return None
+    index = index_split(shards, split, texts.index)
+    count = min(MAX_CLIPS, len(index.keys))
+    needed = [block for block in index.blocks if block.first < count]
+    shape = ClipShape(params.frames, params.resolution, params.channels)
+    frames = np.concatenate([decode_block(block, shape) for block in needed])[:count]
+    text = texts.batch([captions[0] for captions in index.captions[:count]])
+    return Validation(frames, text, params.batch_size)
+
+
 def _errors(
     network: nn.Module, diffusion: Diffusion, x0: Tensor, eps: Tensor, text: TextBatch | None, level: float
 ) -> Tensor:
     """(2,) float64: the sums over samples of the loss and of the squared error of x0_pred."""
     t = torch.full((len(x0),), level, device=x0.device)
     x_t = diffusion.add_noise(x0, eps, t)
-    answer = network(x_t, t, text).float()
-    loss = diffusion.loss(answer, x0, eps, x_t, t)
-    squared = (diffusion.to_x0(answer, x_t, t) - x0).square().flatten(1).mean(1)
+    model_output = network(x_t, t, text).float()
+    loss = diffusion.loss(model_output, x0, eps, x_t, t)
+    squared = (diffusion.to_x0(model_output, x_t, t) - x0).square().flatten(1).mean(1)
     return torch.stack([loss.double().sum(), squared.double().sum()]).cpu()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.data.frames import enlarge
+from pipeline.data.frames import enlarge, to_rgb
+from pipeline.data.gif import encode_gif
 from pipeline.data.samples import Sample
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.render.clips import write_clip
-from pipeline.runtime.files import write_csv
+from pipeline.runtime.files import write_bytes, write_csv
 
 GIFS_PER_KIND = 8
 GIF_SCALE = 3
@@ -20,7 +20,8 @@ GIF_SCALE = 3
 def write_plots(folder: Path, result: Evaluation) -> None:
     """accuracy.csv, unsaid.csv, guidance.csv, steps.csv, loss_by_noise.csv where measured, and samples/*.gif."""
     for name, rows in result.tables.items():
-        write_csv(folder / f"{name}.csv", pd.DataFrame(rows))
+        if rows:
+            write_csv(folder / f"{name}.csv", pd.DataFrame(rows))
     write_gifs(folder / "samples", result.samples)
 
 
@@ -29,4 +30,4 @@ def write_gifs(folder: Path, samples: Iterable[Sample]) -> None:
     for sample in samples:
         if sample.is_first_take and sample.index < GIFS_PER_KIND:
             frames = enlarge(sample.frames(), GIF_SCALE)
-            write_clip(folder / f"{sample.kind}-{sample.index:02d}", frames, sample.fps, "gif")
+            write_bytes(folder / f"{sample.kind}-{sample.index:02d}.gif", encode_gif(to_rgb(frames), sample.fps))

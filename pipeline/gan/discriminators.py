@@ -26,6 +26,20 @@ VIDEO_DIM = 128
 
 
 @dataclass(frozen=True)
+class Views:
+    """Inputs of the discriminators: k frames in full (B, C, k, H, W), and all frames small (B, C, F, h, w)."""
+
+    frames: Tensor
+    clip: Tensor
+
+    def detach(self) -> Views:
+        return Views(self.frames.detach(), self.clip.detach())
+
+    def requires_grad_(self) -> Views:
+        return Views(self.frames.requires_grad_(), self.clip.clone().requires_grad_())
+
+
+@dataclass(frozen=True)
 class VideoFeatures:
     """Features of B clips: (B, k, VIDEO_DIM) of k frames each, (B, VIDEO_DIM) of the whole clips."""
 
@@ -88,11 +102,10 @@ class Discriminator(nn.Module):
         factor = video.shape[-1] // self.clip_resolution
         return F.avg_pool2d(video.flatten(1, 2), factor).unflatten(1, video.shape[1:3])
 
-    def features(self, frames: Tensor, clip: Tensor) -> VideoFeatures:
-        """Features of frames (B, C, k, H, W) and of clips (B, C, F, h, w) as made by `shrink`."""
-        of_frames = self.frame_backbone(rearrange(frames, "b c k h w -> (b k) c h w"))  # (B k, VIDEO_DIM)
-        of_clip = self.clip_backbone(rearrange(clip, "b c f h w -> b (c f) h w"))  # (B, VIDEO_DIM)
-        return VideoFeatures(rearrange(of_frames, "(b k) d -> b k d", b=len(frames)), of_clip)
+    def features(self, views: Views) -> VideoFeatures:
+        frames = self.frame_backbone(rearrange(views.frames, "b c k h w -> (b k) c h w"))  # (B k, VIDEO_DIM)
+        clip = self.clip_backbone(rearrange(views.clip, "b c f h w -> b (c f) h w"))  # (B, VIDEO_DIM)
+        return VideoFeatures(rearrange(frames, "(b k) d -> b k d", b=len(clip)), clip)
 
     def logits(self, video: VideoFeatures, text: Tensor) -> tuple[Tensor, Tensor]:
         """Of the frames (B, k) and of the clips (B,): high where they look real and fit the text (B, TEXT_DIM)."""

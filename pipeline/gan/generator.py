@@ -50,7 +50,7 @@ class Layers:
 
 
 def doublings(resolution: int) -> int:
-    """How often the stem doubles to reach `resolution`. Raises ValueError where it never does."""
+    """The number of times the stem doubles to reach `resolution`. Raises ValueError where it never does."""
     times = round(math.log2(resolution / STEM)) if resolution >= STEM else 0
     if times < 1 or STEM * 2**times != resolution:
         raise ValueError(f"train_gan.resolution={resolution} is not {STEM} doubled: use 16, 32, 64, 128 …")
@@ -67,7 +67,7 @@ class GrowBlock(nn.Module):
         self.film = nn.Linear(code_dim, 2 * dim_out)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        scale, shift = self.film(code)[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.film(code)[:, :, None, None].chunk(2, dim=1)  # (B, C', 1, 1) each
         return F.leaky_relu(self.norm(self.grow(x)) * (1 + scale) + shift, 0.2)
 
 
@@ -83,11 +83,12 @@ class Canvas(nn.Module):
         self.last = nn.Conv2d(dims[-1], dim_out, 3, padding=1)
 
     def forward(self, code: Tensor) -> Tensor:
-        x = rearrange(self.stem(code), "b (c h w) -> b c h w", h=STEM, w=STEM)
+        x = rearrange(self.stem(code), "b (c h w) -> b c h w", h=STEM, w=STEM)  # (B, dim, 8, 8)
         x = F.leaky_relu(x, 0.2)
         for block in self.blocks:
-            x = block(x, code)
-        return self.last(F.interpolate(x, scale_factor=2, mode="bilinear"))  # no checkerboard in what is seen
+            x = block(x, code)  # half the channels, twice the sides
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")  # bilinear: no checkerboard in the picture
+        return self.last(x)  # (B, dim_out, resolution, resolution)
 
 
 class MotionPath(nn.Module):
@@ -108,10 +109,10 @@ class MotionPath(nn.Module):
         self.phase = nn.Linear(len(self.basis), dim, bias=False)
 
     def forward(self, code: Tensor) -> Tensor:
-        tau = self.basis[0]
-        line = self.start(code)[:, :, None] + self.rise(code)[:, :, None] * tau
-        bend = F.silu(self.bend_in(code)[:, :, None] + self.phase(self.basis.T).T)
-        bend = self.bend_out(F.silu(self.bend_mid(bend)))
+        tau = self.basis[0]  # (F,)
+        line = self.start(code)[:, :, None] + self.rise(code)[:, :, None] * tau  # (B, dim_out, F)
+        bend = F.silu(self.bend_in(code)[:, :, None] + self.phase(self.basis.T).T)  # (B, dim, F)
+        bend = self.bend_out(F.silu(self.bend_mid(bend)))  # (B, dim_out, F)
         return rearrange(line + BEND * bend, "b d f -> b f d")
 
 
@@ -143,13 +144,13 @@ class VideoGenerator(nn.Module):
     def layers(self, noise: Tensor, text: Tensor) -> Layers:
         """The clip's layers. noise (B, noise_dim + motion_dim); text: word indices (B, L)."""
         k = self.params.sprites
-        text_features = F.layer_norm(self.reader(text).detach(), (TEXT_DIM,))
+        text_features = F.layer_norm(self.reader(text).detach(), (TEXT_DIM,))  # (B, TEXT_DIM)
         content_noise, motion_noise = noise.split([self.params.noise_dim, self.params.motion_dim], dim=1)
-        content = self.content(torch.cat([text_features, content_noise], 1))
-        path = self.path(self.motion(torch.cat([text_features, motion_noise], 1)))
+        content = self.content(torch.cat([text_features, content_noise], 1))  # (B, code_dim)
+        path = self.path(self.motion(torch.cat([text_features, motion_noise], 1)))  # (B, F, K (4 + C))
         path = rearrange(path, "b f (k d) -> b f k d", k=k)
-        sprites = rearrange(self.canvas(content), "b (k c) h w -> b k c h w", k=k)
-        opacity = torch.sigmoid(sprites[:, :, -1:])
+        sprites = rearrange(self.canvas(content), "b (k c) h w -> b k c h w", k=k)  # (B, K, C + 1, H, W)
+        opacity = torch.sigmoid(sprites[:, :, -1:])  # (B, K, 1, H, W)
         return Layers(
             background=torch.tanh(self.background(content if self.params.background_sees_text else content_noise)),
             sprites=torch.cat([torch.tanh(sprites[:, :, :-1]) * opacity, opacity], dim=2),
@@ -178,9 +179,9 @@ def render(layers: Layers, resolution: int | None = None) -> Tensor:
         factor = background.shape[-1] // resolution
         background = F.avg_pool2d(background, factor)
         sprites = F.avg_pool2d(sprites.flatten(0, 1), factor).unflatten(0, (b, k))
-    video = repeat(background, "b c h w -> b c f h w", f=f)
+    video = repeat(background, "b c h w -> b c f h w", f=f)  # (B, C, F, R, R)
     for index in range(k):
-        drawn = _posed(sprites[:, index], layers.poses[:, :, index])
+        drawn = _posed(sprites[:, index], layers.poses[:, :, index])  # (B, C + 1, F, R, R)
         tint = rearrange(layers.tints[:, :, index], "b f c -> b c f 1 1")
         opacity = drawn[:, -1:]
         video = video * (1 - opacity) + (drawn[:, :-1] + opacity * tint)
@@ -194,9 +195,9 @@ def _posed(sprite: Tensor, poses: Tensor) -> Tensor:
     x, y, zoom, angle = poses.unbind(-1)
     scale = torch.exp(-zoom) / SPRITE_SHARE
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    matrix = torch.stack([cos, sin, -(cos * x + sin * y), -sin, cos, sin * x - cos * y], dim=-1)
+    matrix = torch.stack([cos, sin, -(cos * x + sin * y), -sin, cos, sin * x - cos * y], dim=-1)  # (B, F, 6)
     matrix = rearrange(matrix, "b f (i j) -> (b f) i j", i=2)
-    grid = F.affine_grid(matrix, [b * f, c, h, w], align_corners=False)
+    grid = F.affine_grid(matrix, [b * f, c, h, w], align_corners=False)  # (B F, h, w, 2)
     grid = rearrange(grid, "(b f) h w i -> b (f h) w i", b=b)
     drawn = F.grid_sample(sprite, grid, padding_mode="zeros", align_corners=False)
     return rearrange(drawn, "b c (f h) w -> b c f h w", f=f)

@@ -49,12 +49,12 @@ def contrastive_loss(
 ) -> Tensor:
     """Contrast of videos and captions in the batch (InfoNCE, both ways; arXiv:2101.04702 uses it in both
     networks). A clip is also compared with its own negatives."""
-    logits = video @ text.T / temperature
+    logits = video @ text.T / temperature  # (B, B)
     others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     logits = logits.masked_fill(others, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     offered = logits
     if negatives is not None and negatives_mask is not None:
-        near = torch.einsum("bd,brd->br", video, negatives) / temperature
+        near = torch.einsum("bd,brd->br", video, negatives) / temperature  # (B, R)
         offered = torch.cat([logits, near.masked_fill(~negatives_mask, float("-inf"))], dim=1)
     return (F.cross_entropy(offered, target) + F.cross_entropy(logits.T, target)) / 2

@@ -59,12 +59,12 @@ class WordEmbedding(nn.Module):
         self.phrase = nn.Conv1d(width, width, window, padding="same") if window > 1 else None
 
     def forward(self, indices: Tensor) -> Tensor:
-        known = (indices >= 2).unsqueeze(-1)
-        vectors = self.table[(indices - 2).clamp(min=0)] * known
-        real = (indices >= 1).unsqueeze(-1)
+        known = (indices >= 2).unsqueeze(-1)  # (B, L, 1)
+        vectors = self.table[(indices - 2).clamp(min=0)] * known  # (B, L, width)
+        real = (indices >= 1).unsqueeze(-1)  # (B, L, 1)
         if self.phrase is None:
             return vectors.sum(1) / real.sum(1).clamp(min=1)
-        phrases = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)
+        phrases = self.phrase(vectors.transpose(1, 2)).transpose(1, 2)  # (B, L, width)
         return phrases.masked_fill(~real, float("-inf")).amax(1)
 
 

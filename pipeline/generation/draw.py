@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pipeline.config.params import SamplingParams, load_params
 from pipeline.data.frames import enlarge, to_rgb
-from pipeline.data.gif import decode_gif, frame_delay_cs, gif_timing
+from pipeline.data.gif import decode_gif, frame_delay_cs
 from pipeline.generation.clip_files import record, reserve, slug
 from pipeline.generation.unknown_words import known_words, unknown_words, word_notes
 from pipeline.model_io.model_card import ModelCard
@@ -197,8 +197,7 @@ def read_clip(path: Path, card: ModelCard) -> np.ndarray:
         if path.suffix.lower() == ".npy":
             frames = np.load(path, allow_pickle=False)
         else:
-            data = path.read_bytes()
-            frames = decode_gif(data, gif_timing(data)[0])
+            frames = decode_gif(path.read_bytes(), card.frames)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: no GIF or NPY clip: {' '.join(str(error).split())}") from None
     if frames.ndim != 4 or frames.dtype != np.uint8:

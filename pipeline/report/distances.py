@@ -99,14 +99,12 @@ def distance_notes(runs: Sequence[Run]) -> list[str]:
             notes += [
                 f"{model.label}: {key.replace('.', ' ').replace('_', ' ')} has no value: {why_none(model, key)}."
                 for key, value in model.metrics.items()
-                if value is None
+                if value is None and f"{key.rpartition('.')[0]}.note" not in model.metrics
             ]
     return list(dict.fromkeys(notes))
 
 
 def why_none(model: ModelResult, key: str) -> str:
     """The reason of a metric that is null."""
-    stem, _, measure = key.rpartition(".")
-    if measure == "ratio" and model.metrics.get(f"{stem}.floor") == 0:
-        return "its floor is 0, for each validation clip is a training clip too"
-    return "there was nothing to measure it on"
+    stem = key.rpartition(".")[0]
+    return str(model.metrics.get(f"{stem}.note", "there was nothing to measure it on"))

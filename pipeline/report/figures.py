@@ -117,8 +117,8 @@ def line_chart(
         _scale_axes(axes, shown, log_y=log_y, few=few)
         if mark is not None:
             axes.axvline(mark[1], color=SOFT, linewidth=1.0, linestyle=(0, (3, 3)), zorder=0)
-            axes.annotate(mark[0], (mark[1], 1.0), xycoords=("data", "axes fraction"), xytext=(3, -9),
-                          textcoords="offset points")  # fmt: skip
+            place = ("data", "axes fraction")
+            axes.annotate(mark[0], (mark[1], 1.0), (0, 2), place, textcoords="offset points", ha="center", va="bottom")
         body = _body(figure)
         return _framed(figure, title, [(line.name, line.colour) for line in shown], body, _hover(axes, x_label, shown))
 

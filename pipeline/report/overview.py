@@ -16,6 +16,7 @@ TILES = (  # name, key of the metrics file, style
     ("Seen prompts", "seen.joint", "percent"),
     ("Held out", "held_out.joint", "percent"),
     ("Reworded", "reworded.joint", "percent"),
+    ("Unsaid, clean", "unsaid.clean", "percent"),
     ("Recall at 1", "retrieval.r1", "percent"),
     ("Recall at 10", "retrieval.r10", "percent"),
     ("Trained on", "trained.own_clip", "percent"),
@@ -62,15 +63,16 @@ def _sentence(m: Mapping[str, Any]) -> str:
 
 
 def _retrieval_sentence(m: Mapping[str, Any]) -> str:
-    prompts = m.get("retrieval.clips")
-    if prompts is not None and prompts <= NEAREST:
+    prompts = m["retrieval.clips"]
+    if prompts == 1:
+        return "was asked for one clip only: there is nothing to rank."
+    if prompts <= NEAREST:
         return (
-            f"was asked for {prompts} clip{'s' * (prompts != 1)} only, too few to rank: recall at 10 is always 100% "
-            f"among them. Its caption's clip comes first in {m['retrieval.r1']:.0%}, by chance in {1 / prompts:.0%}."
+            f"was asked for {prompts} clips only, too few to look among the ten nearest. "
+            f"Its caption's clip comes first in {m['retrieval.r1']:.0%}, by chance in {1 / prompts:.0%}."
         )
-    asked = f" of {prompts} prompts" if prompts is not None else " of prompts"
     return (
-        f"puts its caption's clip among the ten nearest in {m['retrieval.r10']:.0%}{asked}, "
+        f"puts its caption's clip among the ten nearest in {m['retrieval.r10']:.0%} of {prompts} prompts, "
         f"against {m['retrieval.r10_shuffled']:.0%} with shuffled captions."
     )
 

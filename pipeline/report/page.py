@@ -23,6 +23,7 @@ from pipeline.report.overview import headline, overview_chart, repeats_note, sta
 from pipeline.report.pictures import Sheet
 from pipeline.report.provenance import changes, stage_lines
 from pipeline.report.samples import galleries, longest, sample_kinds
+from pipeline.report.unsaid import unsaid_charts, unsaid_rows
 from pipeline.runtime.files import write_text
 
 HERE = Path(__file__).parent
@@ -70,7 +71,8 @@ def _context(
     models = [model for run in runs for model in run.models]
     kinds = sample_kinds(models, report)
     context = {
-        "title": "Text to video: " + " and ".join(run.name if len(runs) > 1 else run.dataset for run in runs),
+        "title": "Text to video: "
+        + " and ".join(run.name if len(runs) > 1 else run.set_title(run.dataset) for run in runs),
         "eyebrow": _eyebrow(runs),
         "headline": headline(runs[-1], len(runs) > 1),
         "stale": stale,
@@ -83,6 +85,8 @@ def _context(
         "kinds": kinds,
         "failures": list(galleries(models, report.prompts)),
         "accuracy": accuracy(models),
+        "unsaid": unsaid_rows(models),
+        "unsaid_charts": unsaid_charts(models),
         "distances": distance_rows(models),
         "notes": distance_notes(runs),
         "sampling": sampling_charts(runs),
@@ -110,6 +114,7 @@ def _contents(context: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     yield "samples", "Samples", context["kinds"]
     yield "failures", "Failures", context["failures"]
     yield "accuracy", "Accuracy", context["accuracy"]
+    yield "unsaid", "Unsaid", context["unsaid"]
     yield "distances", "Distances", context["distances"]
     yield "sampling", "Guidance", context["sampling"]
     yield "training", "Training", context["learning"]

@@ -111,7 +111,7 @@ def galleries(models: Sequence[ModelResult], limit: int) -> Iterator[Gallery]:
                     f"{model.metrics[f'{kind}.failures']} of {model.metrics[f'{kind}.clips']} {name.lower()}"
                 )
         if clips:
-            yield Gallery(model.label, "failed: " + ", ".join(counted), clips)
+            yield Gallery(model.label, f"failed: {', '.join(counted)}" if counted else "", clips)
 
 
 def longest(kinds: Sequence[Kind]) -> int:

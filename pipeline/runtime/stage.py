@@ -47,5 +47,6 @@ def keep_freed_memory() -> None:
 def start_log() -> None:
     """Log lines to stderr with a clock, so that stdout stays for results."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for noisy in ("httpx", "urllib3", "distributed", "PIL", "matplotlib"):
+    for noisy in ("httpx", "urllib3", "PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what ends a run is said in one line of ours

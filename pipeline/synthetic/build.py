@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import logging
 import math
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from pipeline.config.params import SyntheticParams
 from pipeline.data.shards import Row, write_set, write_shard
-from pipeline.runtime.executors import worker_count
+from pipeline.runtime.executors import open_workers, worker_count
 from pipeline.runtime.files import move_folder
+from pipeline.runtime.progress import Progress
 from pipeline.runtime.scratch import open_scratch
-from pipeline.runtime.start import die_with_parent
 from pipeline.synthetic.combinations import SPLITS, CombinationSplit
 
 log = logging.getLogger("t2v")
@@ -86,10 +80,14 @@ def build_set(
         log.info("%s: %d of %d shards are there already", generated.name, len(every) - len(jobs), len(every))
     if workers is None:
         workers = min(worker_count(), math.ceil(sum(map(len, jobs)) / CLIPS_PER_WORKER))
-    with tqdm(total=sum(counts.values()), desc=generated.name, unit="clip", disable=None) as progress:
-        progress.update(sum(counts.values()) - sum(map(len, jobs)))
-        for done in _run(generated, jobs, workers):
-            progress.update(done)
+    done = sum(counts.values()) - sum(map(len, jobs))
+    with (
+        open_workers(workers) as crew,
+        Progress(total=sum(counts.values()), initial=done, desc=generated.name, unit="clip") as progress,
+    ):
+        for job, rows in zip(jobs, crew.map(draw_clips, generated, jobs), strict=True):
+            write_shard(job.path, rows)
+            progress.update(len(rows))
     write_set(draft, {**generated.description(), "counts": counts})
     move_folder(draft, folder)
 
@@ -109,35 +107,6 @@ def plan_jobs(folder: Path, counts: dict[str, int], clips_per_shard: int) -> Ite
             number += 1
 
 
-def _run(generated: GeneratedSet, jobs: Sequence[Job], workers: int) -> Iterator[int]:
-    """Do the jobs; yields the clips of each as it is done."""
-    if workers <= 1:
-        for job in jobs:
-            yield _draw_shard(generated, job)
-        return
-    context = multiprocessing.get_context("spawn")
-    start = partial(_start_worker, generated, os.getpid())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start)
-    with pool:
-        try:
-            yield from pool.map(_draw_here, jobs)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-_here: list[GeneratedSet] = []  # a worker's set, sent once
-
-
-def _start_worker(generated: GeneratedSet, parent: int) -> None:
-    die_with_parent(parent)
-    _here[:] = [generated]
-
-
-def _draw_here(job: Job) -> int:
-    return _draw_shard(_here[0], job)
-
-
-def _draw_shard(generated: GeneratedSet, job: Job) -> int:
-    write_shard(job.path, [generated.row(job.split, index) for index in range(job.start, job.stop)])
-    return len(job)
+def draw_clips(generated: GeneratedSet, job: Job) -> list[Row]:
+    """The clips of one shard."""
+    return [generated.row(job.split, index) for index in range(job.start, job.stop)]

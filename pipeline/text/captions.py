@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from torch import Tensor
 
 from pipeline.text import bert
 from pipeline.text.encoders import Located, locate_encoder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 INFO_KEY = b"t2v.encoder"
 Pooling = Literal["mean", "cls"]
@@ -80,15 +83,19 @@ class CaptionTable:
             raise ValueError(f"{path}: not an embeddings table; run the embed stage again (dvc repro --force embed)")
         header = json.loads(metadata[INFO_KEY])
         dtype = np.dtype(header.pop("dtype"))
+        width = header["width"]
+        lengths = file.read(columns=["n_tokens"])["n_tokens"].to_numpy().astype(np.int64)
         captions: list[str] = []
-        pooled, lengths, tokens = [], [], []
-        for batch in file.iter_batches(batch_size=1024):
-            captions += batch["caption"].to_pylist()
-            lengths.append(batch["n_tokens"].to_numpy())
-            pooled += [np.frombuffer(value, dtype) for value in batch["pooled"].to_pylist()]
-            tokens.append(np.frombuffer(b"".join(batch["tokens"].to_pylist()), dtype))
-        flat = np.concatenate(tokens).reshape(-1, header["width"])
-        return cls(captions, EncoderInfo(**header), np.stack(pooled), np.concatenate(lengths).astype(np.int64), flat)
+        pooled, tokens = np.empty((len(lengths), width), dtype), np.empty((lengths.sum(), width), dtype)
+        token = 0
+        for group in range(file.num_row_groups):
+            for batch in file.read_row_group(group).to_batches():
+                first, row = token, len(captions)
+                captions += batch["caption"].to_pylist()
+                token += int(lengths[row : len(captions)].sum())
+                pooled[row : len(captions)] = _joined(batch["pooled"], dtype).reshape(-1, width)
+                tokens[first:token] = _joined(batch["tokens"], dtype).reshape(-1, width)
+        return cls(captions, EncoderInfo(**header), pooled, lengths, tokens)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -102,11 +109,6 @@ class CaptionTable:
     def mask(self) -> np.ndarray:
         """bool (N, L), L the longest caption of the table."""
         return np.arange(self.lengths.max()) < self.lengths[:, None]
-
-    @cached_property
-    def tokens(self) -> np.ndarray:
-        """(N, L, D) as stored, zero where padded. Several times the size of `flat_tokens`; `batch` does without it."""
-        return self._padded(np.arange(len(self)))
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -133,6 +135,13 @@ class CaptionTable:
         tokens = self.flat_tokens[np.where(mask, places, 0)]
         tokens[~mask] = 0
         return tokens
+
+
+def _joined(column: pa.BinaryArray, dtype: np.dtype) -> np.ndarray:
+    """The values of a binary column one after another, as `dtype` (n,): a view of Arrow's own buffer, not a copy."""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]]
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[1]].view(dtype)
 
 
 class Encoder:

@@ -9,24 +9,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
+import torch
 
-from pipeline.runtime.executors import worker_count
+from pipeline.runtime.executors import Workers, map_groups, open_workers
 from pipeline.runtime.files import whole_file, write_csv
-from pipeline.text.captions import Encoder, TextBatch, info_to_metadata, one_thread
+from pipeline.runtime.progress import Progress
+from pipeline.text.captions import Encoder, info_to_metadata, one_thread
 
 log = logging.getLogger("t2v")
 
 CHUNK_BATCHES = 32
+TOKENISED_TOGETHER = 4096
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def collect_captions(rows: Iterable[tuple[str, str, tuple[str, ...]]], encoder: 
             else:
                 first_key.setdefault(caption, key)
     measured: list[tuple[int, str]] = []
-    for caption, ids in zip(first_key, encoder.token_ids(list(first_key)), strict=True):
+    for caption, ids in _token_ids(list(first_key), encoder):
         reason = _refusal(ids, encoder)
         if reason:
             rejected.append(RejectedCaption(first_key[caption], caption, reason))
@@ -70,6 +70,13 @@ def collect_captions(rows: Iterable[tuple[str, str, tuple[str, ...]]], encoder: 
         raise ValueError(f"no caption to embed: {given} given, {len(rejected)} rejected ({_reasons(rejected)})")
     measured.sort()
     return CaptionList([caption for _, caption in measured], [n for n, _ in measured], rejected, given)
+
+
+def _token_ids(captions: Sequence[str], encoder: Encoder) -> Iterator[tuple[str, list[int]]]:
+    """Captions with their token ids, some at a time: all ids at once take kilobytes a caption."""
+    for start in range(0, len(captions), TOKENISED_TOGETHER):
+        some = captions[start : start + TOKENISED_TOGETHER]
+        yield from zip(some, encoder.token_ids(some), strict=True)
 
 
 def _refusal(ids: Sequence[int], encoder: Encoder) -> str:
@@ -110,16 +117,18 @@ def embed_captions(
     """Write the table, whole or not at all."""
     started = time.monotonic()
     step = batch_size * CHUNK_BATCHES
-    chunks = [(start, chosen.captions[start : start + step]) for start in range(0, len(chosen.captions), step)]
-    paths = [scratch / f"chunk-{start:08d}.parquet" for start, _ in chunks]
-    resumed = sum(path.is_file() for path in paths)
+    starts = range(0, len(chosen.captions), step)
+    paths = [scratch / f"chunk-{start:08d}.parquet" for start in starts]
+    chunks = {path: chosen.captions[start : start + step] for start, path in zip(starts, paths, strict=True)}
+    todo = {path: captions for path, captions in chunks.items() if not path.is_file()}
     schema = _schema(encoder, dtype)
-    threads = workers or worker_count()
-    with one_thread(), ThreadPoolExecutor(threads) as pool:
-        _announce(chosen, encoder, pool, threads, resumed, len(chunks))
-        for (_, captions), path in zip(tqdm(chunks, desc="embed", unit="chunk", disable=None), paths, strict=True):
-            if not path.is_file():
-                _write(path, [_encode(captions, encoder, batch_size, dtype, pool, schema)], schema)
+    with one_thread(), open_workers(workers, threads=True) as crew:
+        log.info(
+            "embedding %d distinct captions (%d given) with %s, %d wide, by %s; %d of %d chunks kept",
+            len(chosen.captions), chosen.given, encoder.info.name, encoder.info.width, crew.name,
+            len(paths) - len(todo), len(paths),
+        )  # fmt: skip
+        _embed_chunks(todo, len(chosen.captions), EncodeSettings(encoder, dtype), batch_size, crew, schema)
     there = sum(pq.read_metadata(path).num_rows for path in paths)
     if there != len(chosen.captions):
         raise ValueError(f"{scratch}: its chunks hold {there} of {len(chosen.captions)} captions; delete it and rerun")
@@ -130,7 +139,7 @@ def embed_captions(
         embedded=len(chosen.captions),
         tokens=sum(chosen.lengths),
         width=encoder.info.width,
-        chunks_resumed=resumed,
+        chunks_resumed=len(paths) - len(todo),
         seconds=round(time.monotonic() - started, 2),
         rejected=_reasons(chosen.rejected),
     )
@@ -142,36 +151,43 @@ def write_rejected(path: Path, rejected: Sequence[RejectedCaption]) -> None:
     write_csv(path, pd.DataFrame(lines, columns=["key", "reason", "caption"]))
 
 
-def _announce(
-    chosen: CaptionList, encoder: Encoder, pool: ThreadPoolExecutor, threads: int, resumed: int, chunks: int
+@dataclass(frozen=True)
+class EncodeSettings:
+    encoder: Encoder
+    dtype: str  # of the stored vectors
+
+
+def encode_batch(settings: EncodeSettings, captions: Sequence[str]) -> list[tuple[int, bytes, bytes]]:
+    """(token count, pooled vector, real tokens' vectors) of each caption, by one forward pass on one thread."""
+    torch.set_num_threads(1)  # of the thread that calls it, maybe a cluster's
+    batch = settings.encoder.encode_together(captions)
+    pooled, tokens = (vectors.numpy().astype(settings.dtype) for vectors in (batch.pooled, batch.tokens))
+    lengths = batch.mask.sum(1).tolist()
+    return [(n, pooled[row].tobytes(), tokens[row, :n].tobytes()) for row, n in enumerate(lengths)]
+
+
+def _embed_chunks(
+    todo: Mapping[Path, Sequence[str]],  # captions of each chunk's file
+    total: int,  # captions, those of the finished chunks included
+    settings: EncodeSettings,
+    batch_size: int,
+    crew: Workers,
+    schema: pa.Schema,
 ) -> None:
-    """Say what is to be done, and how long it will take by a few captions of middling length."""
-    middle = len(chosen.captions) // 2
-    sample = chosen.captions[middle : middle + 16]
-    started = time.monotonic()
-    list(pool.map(encoder.encode_together, [sample] * threads))
-    share = (1 - resumed / chunks) * len(chosen.captions) / (threads * len(sample))
-    log.info(
-        "embedding %d distinct captions (%d given) with %s, %d wide, on %d threads: about %.0f s; %d of %d chunks kept",
-        len(chosen.captions), chosen.given, encoder.info.name, encoder.info.width, threads,
-        (time.monotonic() - started) * share, resumed, chunks,
-    )  # fmt: skip
-
-
-def _encode(
-    captions: Sequence[str], encoder: Encoder, batch_size: int, dtype: str, pool: ThreadPoolExecutor, schema: pa.Schema
-) -> pa.Table:
-    batches = [captions[start : start + batch_size] for start in range(0, len(captions), batch_size)]
-    rows = [row for batch in pool.map(encoder.encode_together, batches) for row in _stored(batch, np.dtype(dtype))]
-    lengths, pooled, tokens = zip(*rows, strict=True)
-    return pa.table({"caption": captions, "n_tokens": lengths, "pooled": pooled, "tokens": tokens}, schema=schema)
-
-
-def _stored(batch: TextBatch, dtype: np.dtype) -> Iterator[tuple[int, bytes, bytes]]:
-    """(token count, pooled vector, real tokens' vectors) of each caption."""
-    pooled, tokens = batch.pooled.numpy().astype(dtype), batch.tokens.numpy().astype(dtype)
-    for row, length in enumerate(batch.mask.sum(1).tolist()):
-        yield length, pooled[row].tobytes(), tokens[row, :length].tobytes()
+    groups = {
+        path: [captions[start : start + batch_size] for start in range(0, len(captions), batch_size)]
+        for path, captions in todo.items()
+    }
+    done = total - sum(map(len, todo.values()))
+    with Progress(total=total, initial=done, desc="embed", unit="caption") as progress:
+        for path, batches in map_groups(crew, encode_batch, settings, groups):
+            rows: list[tuple[int, bytes, bytes]] = []
+            for batch in batches:
+                progress.update(len(batch))
+                rows += batch
+            lengths, pooled, tokens = zip(*rows, strict=True)
+            columns = {"caption": todo[path], "n_tokens": lengths, "pooled": pooled, "tokens": tokens}
+            _write(path, [pa.table(columns, schema=schema)], schema)
 
 
 def _schema(encoder: Encoder, dtype: str) -> pa.Schema:

@@ -11,12 +11,16 @@ import io
 import logging
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.runtime.files import whole_file
+from pipeline.runtime.scratch import claim_folder, fingerprint, forget_old_runs, scratch_folder
+from pipeline.training.distributed import DistContext
 
 log = logging.getLogger("t2v")
 
@@ -68,6 +72,25 @@ class Checkpoints:
         """Forget the run: its outputs are written."""
         for path in self.paths():
             path.unlink()
+
+
+@contextmanager
+def open_checkpoints(
+    stage: str,
+    parts: Sequence[Any],  # of the params
+    inputs: Sequence[Path],
+    dist: DistContext,
+) -> Iterator[Checkpoints]:
+    """The checkpoints of a stage by its params, inputs and code, held to the block's end.
+
+    Raises ValueError where another run of exactly these is alive.
+    """
+    key = dist.broadcast(fingerprint(stage, *parts, inputs=inputs) if dist.is_main_process else None)
+    folder = scratch_folder(stage, key)
+    with claim_folder(folder, dist.is_main_process):
+        if dist.is_main_process:
+            forget_old_runs(folder)
+        yield Checkpoints(folder, key)
 
 
 def read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Which clips, which of their captions, mirrored or not, at which step: a pure function of (seed, step, position).
+"""The clips of each step, a caption for each, mirrored or not: a pure function of (seed, step, position).
 
 A position is a place in the *global* batch, so a resumed run, and one process or eight, see the same data. An epoch is
 one seeded order of the clips; a batch may span two. `prefetch` prepares steps ahead in a thread.
@@ -6,21 +6,25 @@ one seeded order of the clips; a batch may span two. `prefetch` prepares steps a
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Container, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.model_io.clip_dataset import Clips
+from pipeline.config.params import LoopParams
+from pipeline.model_io.clip_dataset import Clips, ClipShape, open_clips
+from pipeline.model_io.seeds import EPOCH_STREAM, STEP_STREAM
 
+log = logging.getLogger("t2v")
 T = TypeVar("T")
-EPOCH_STREAM, STEP_STREAM = 0, 1  # which use of a seed: streams never share numbers
 SIDES = re.compile(r"\b(left|right)|clockwise", re.IGNORECASE)
 
 
@@ -68,6 +72,29 @@ class ClipFeed:
             self._orders = {kept: order for kept, order in self._orders.items() if kept >= epoch - 2}
             self._orders[epoch] = self.clips.order(np.random.default_rng([self.seed, epoch, EPOCH_STREAM]))
         return self._orders[epoch]
+
+
+def clip_shape(params: LoopParams) -> ClipShape:
+    return ClipShape(params.frames, params.resolution, params.channels)
+
+
+def open_feed(
+    folder: Path,
+    params: LoopParams,
+    *,
+    known: Container[str] | None = None,  # captions that have vectors; None: all
+    flip: bool = False,
+) -> ClipFeed:
+    """The train split's feed; clips without a known caption are left out, and counted in the log."""
+    clips = open_clips(folder, "train", clip_shape(params), ram_budget_gb=params.ram_budget_gb, known=known)
+    log.info(
+        "%s: %d train clips %s%s",
+        folder,
+        len(clips),
+        "in memory" if clips.window == 0 else f"streamed through {2 * clips.window} of them",
+        f", {clips.index.dropped} left out for want of a known caption" if clips.index.dropped else "",
+    )
+    return ClipFeed(clips, batch_size=params.batch_size, seed=params.seed, flip=flip)
 
 
 def refuse_flip(captions: Iterable[tuple[str, ...]]) -> None:

@@ -1,106 +1,99 @@
-"""What a run remembers of itself: loss, learning rate and gradient norm of each step, and the validations.
+"""The losses of a run: a row of values for each step, and rows of each validation.
 
-It travels in the checkpoint, so a resumed run's tables equal an uninterrupted one's. Nothing here depends on the clock.
+They travel in the checkpoint, so a resumed run's tables equal an uninterrupted one's. Nothing depends on the clock.
 """
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from pipeline.runtime.files import write_csv
 from pipeline.training.distributed import DistContext
 
-
-@dataclass(frozen=True)
-class StepRow:
-    step: int  # steps done, from 1
-    loss: float  # mean over the global batch
-    lr: float
-    grad_norm: float  # before clipping
+Row = tuple[float, ...]  # steps done, from 1, then a value for each column
+CSV_ROWS = 1000
+LAST_STEPS = 100  # over which a final value is averaged: one step's depends on its draws
 
 
-@dataclass(frozen=True)
-class ValidationRow:
-    step: int
-    t: float  # noise level, 1 is pure noise
-    loss: float  # as in training
-    x0_mse: float  # mean squared error of x0_pred in [-1, 1] units, comparable between objectives
-
-
-@dataclass
 class History:
-    """Rows so far; `pending` are steps whose loss still lies on the device."""
+    """Rows so far. A step's values may wait on the device until `fetch`."""
 
-    steps: list[StepRow] = field(default_factory=list)
-    validations: list[ValidationRow] = field(default_factory=list)
-    pending: list[tuple[int, Tensor, float, Tensor]] = field(default_factory=list)
+    def __init__(self, columns: Sequence[str], validation_columns: Sequence[str] = ()) -> None:
+        self.columns = ("step", *columns)
+        self.validation_columns = ("step", *validation_columns)
+        self.steps: list[Row] = []
+        self.validations: list[Row] = []
+        self.pending: list[tuple[int, Mapping[str, Tensor | float]]] = []
 
-    def add(self, step: int, loss: Tensor, lr: float, grad_norm: Tensor) -> None:
-        """Note a step without waiting for the device."""
-        self.pending.append((step, loss.detach(), lr, grad_norm.detach()))
+    def add(self, step: int, values: Mapping[str, Tensor | float]) -> None:
+        """Note a step's values by column, without waiting for the device; a missing one keeps its last value, or 0."""
+        self.pending.append((step, values))
 
-    def settle(self, dist: DistContext) -> StepRow | None:
-        """Fetch what is pending; returns the first row that is not finite, or None."""
+    def fetch(self, dist: DistContext) -> list[Row]:
+        """Wait for the pending steps and average them over the processes; returns their rows."""
         if not self.pending:
-            return None
-        losses = dist.mean(torch.stack([loss.float() for _, loss, _, _ in self.pending])).tolist()
-        norms = torch.stack([norm.float() for _, _, _, norm in self.pending]).tolist()
-        rows = [
-            StepRow(step, loss, lr, norm)
-            for (step, _, lr, _), loss, norm in zip(self.pending, losses, norms, strict=True)
-        ]
+            return []
+        tensors = [value for _, values in self.pending for value in values.values() if isinstance(value, Tensor)]
+        fetched = iter(dist.mean(torch.stack([tensor.detach().float() for tensor in tensors])).tolist())
+        rows = []
+        last = self.last()
+        for step, values in self.pending:
+            last |= {name: next(fetched) if isinstance(value, Tensor) else value for name, value in values.items()}
+            rows.append((step, *(last[name] for name in self.columns[1:])))
         self.pending.clear()
         self.steps += rows
-        return next((row for row in rows if not (math.isfinite(row.loss) and math.isfinite(row.grad_norm))), None)
+        return rows
 
-    def last_validation(self) -> list[ValidationRow]:
-        """One row a noise level; empty where there was none."""
-        return [row for row in self.validations if row.step == self.validations[-1].step]
+    def last(self) -> dict[str, float]:
+        """The newest row by column; 0 before the first."""
+        return dict(zip(self.columns, self.steps[-1] if self.steps else [0.0] * len(self.columns), strict=True))
+
+    def values(self, column: str) -> list[float]:
+        """One column, a value for each step."""
+        place = self.columns.index(column)
+        return [row[place] for row in self.steps]
+
+    def final(self, column: str) -> float:
+        """A column's mean over the last steps, to six digits."""
+        last = self.values(column)[-LAST_STEPS:]
+        return six_digits(sum(last) / len(last))
+
+    def last_validation(self, column: str) -> list[float]:
+        """One column of the newest validation, a value for each of its rows; empty where there was none."""
+        place = self.validation_columns.index(column)
+        return [row[place] for row in self.validations if row[0] == self.validations[-1][0]]
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"steps": _to_table(self.steps), "validations": _to_table(self.validations)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.steps = [StepRow(int(row[0]), *row[1:]) for row in state["steps"].tolist()]
-        self.validations = [ValidationRow(int(row[0]), *row[1:]) for row in state["validations"].tolist()]
+        self.steps, self.validations = (_to_rows(state[name]) for name in ("steps", "validations"))
 
-    def write(self, folder: Path, points: int = 1000) -> None:
-        """loss.csv, of at most `points` rows (means over windows of steps), and val.csv."""
-        write_csv(folder / "loss.csv", [item.name for item in fields(StepRow)], _thin(self.steps, points))
-        write_csv(folder / "val.csv", [item.name for item in fields(ValidationRow)], map(astuple, self.validations))
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[float]]) -> None:
-    """Write a table, whole or not at all; floats to six significant digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([[f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows])
-    partial.replace(path)
+    def write(self, folder: Path, rows: int = CSV_ROWS) -> None:
+        """loss.csv, of at most `rows` rows (means over windows of steps), and val.csv where there are such columns."""
+        write_csv(folder / "loss.csv", _thin(pd.DataFrame(self.steps, columns=self.columns), rows))
+        if len(self.validation_columns) > 1:
+            write_csv(folder / "val.csv", pd.DataFrame(self.validations, columns=self.validation_columns))
 
 
-def _to_table(rows: Sequence[StepRow] | Sequence[ValidationRow]) -> Tensor:
-    return torch.tensor([astuple(row) for row in rows], dtype=torch.float64)
+def six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
-def _thin(rows: list[StepRow], points: int) -> list[tuple[int, float, float, float]]:
-    width = max(1, -(-len(rows) // points))
-    windows = [rows[start : start + width] for start in range(0, len(rows), width)]
-    return [
-        (
-            window[-1].step,
-            float(np.mean([row.loss for row in window])),
-            window[-1].lr,
-            float(np.mean([row.grad_norm for row in window])),
-        )
-        for window in windows
-    ]
+def _to_table(rows: Sequence[Row]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _to_rows(table: Tensor) -> list[Row]:
+    return [(int(row[0]), *row[1:]) for row in table.tolist()]
+
+
+def _thin(table: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """At most `rows` rows: the last step and the mean values of each window."""
+    windows = table.groupby(table.index // max(1, -(-len(table) // rows)))
+    return windows.mean().assign(step=windows["step"].last())

@@ -1,14 +1,17 @@
-"""Which number format a device computes in, and what it should be told once before it does."""
+"""Arithmetic of a device: its number format, its fast modes, and sums in one order."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.utils.deterministic
 
 CPU_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}  # without one of them bf16 on a CPU is emulated, and collapses
+SETTINGS: Any = torch.utils.deterministic  # its one setting is a property of the module, which type checkers miss
 
 
 def choose_dtype(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
@@ -43,3 +46,20 @@ def tune_backends(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On a CPU, inside: the same bytes each time for one thread count. Without it, threads add up some gradients (of a
+    table's rows, for one) in the order in which they come to them."""
+    if device.type != "cpu":  # there the flag refuses what has no such kernel
+        yield
+        return
+    before, filled = torch.are_deterministic_algorithms_enabled(), SETTINGS.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    SETTINGS.fill_uninitialized_memory = False  # the flag's aid to find bugs, which writes all memory twice
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        SETTINGS.fill_uninitialized_memory = filled

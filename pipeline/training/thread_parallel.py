@@ -27,13 +27,9 @@ T = TypeVar("T")
 Loss = Callable[[Callable[..., Tensor], T], Tensor]  # of a model and a micro-batch: its mean loss
 
 
-def num_workers(network: nn.Module, dist: DistContext, params: TrainParams) -> int:
-    """How many workers: those that a micro-batch divides by; one where the device, or what is random, allows no more.
-
-    A dropout layer draws from the process's one generator, in the order in which threads come to it.
-    """
-    random = any(isinstance(layer, nn.Dropout) and layer.p > 0.0 for layer in network.modules())
-    if dist.device.type != "cpu" or dist.world_size > 1 or params.compile or random:
+def num_workers(dist: DistContext, params: TrainParams) -> int:
+    """The largest number, up to that of the threads, that a micro-batch divides by; one where only one can work."""
+    if dist.device.type != "cpu" or dist.world_size > 1 or params.compile:
         return 1
     micro_batch = params.batch_size // params.accumulate
     return max(size for size in range(1, min(torch.get_num_threads(), MAX_WORKERS) + 1) if micro_batch % size == 0)
@@ -46,22 +42,31 @@ class ThreadDataParallel:
         self.networks = [network, *(_replica(network) for _ in range(num_workers - 1))]
         self.models: list[Callable[..., Tensor]] = [torch.compile(network)] if compiled else [*self.networks]
 
-    def add_gradients(self, loss: Loss[T], micro_batches: Sequence[T]) -> Tensor:
-        """Add the gradients of the mean loss over `micro_batches` to the network's; returns that loss."""
-        size = len(self.networks)
-        jobs = [
-            partial(_backward, network, partial(loss, model), micro_batches[worker::size], len(micro_batches))
-            for worker, (network, model) in enumerate(zip(self.networks, self.models, strict=True))
-        ]
-        if size == 1:
-            return jobs[0]()
-        totals = run_on_cores(jobs, threads=torch.get_num_threads() // size)
+    def backward(self, loss_of: Loss[T], micro_batches: Sequence[T]) -> Tensor:
+        """Add the gradients of the mean loss over `micro_batches` to the network's; returns that loss, a scalar."""
+        workers = len(self.networks)
+        if workers == 1:
+            return self._backward(0, loss_of, micro_batches)
+        jobs = [partial(self._backward, worker, loss_of, micro_batches) for worker in range(workers)]
+        totals = run_on_cores(jobs, threads=torch.get_num_threads() // workers)
         for replica in self.networks[1:]:
             for weight, own in zip(self.networks[0].parameters(), replica.parameters(), strict=True):
                 if own.grad is not None:
                     weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
                     own.grad = None
         return torch.stack(totals).sum()
+
+    def _backward(self, worker: int, loss_of: Loss[T], micro_batches: Sequence[T]) -> Tensor:
+        """A worker's share of the mean; processes, where there are several, meet at its last micro-batch."""
+        network, model, own = self.networks[worker], self.models[worker], micro_batches[worker :: len(self.networks)]
+        total = torch.zeros(())
+        for index, micro_batch in enumerate(own):
+            meets = index == len(own) - 1 or not isinstance(network, DistributedDataParallel)
+            with nullcontext() if meets else network.no_sync():  # type: ignore[operator]
+                loss = loss_of(model, micro_batch) / len(micro_batches)
+                loss.backward()
+            total = total.to(loss.device) + loss.detach()
+        return total
 
 
 def _replica(network: nn.Module) -> nn.Module:
@@ -74,15 +79,3 @@ def _replica(network: nn.Module) -> nn.Module:
 
 def _tensors(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
-
-
-def _backward(network: nn.Module, loss: Callable[[T], Tensor], micro_batches: Sequence[T], count: int) -> Tensor:
-    """Gradients of a worker's share of the mean; processes, where there are several, meet at its last micro-batch."""
-    total = torch.zeros(())
-    for index, micro_batch in enumerate(micro_batches):
-        meets = index == len(micro_batches) - 1 or not isinstance(network, DistributedDataParallel)
-        with nullcontext() if meets else network.no_sync():  # type: ignore[operator]
-            part = loss(micro_batch) / count
-            part.backward()
-        total = total.to(part.device) + part.detach()
-    return total

@@ -9,32 +9,30 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from pipeline.config.params import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
+from pipeline.runtime.executors import Workers, map_groups
 from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
+from pipeline.runtime.progress import Progress
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet
 from pipeline.sources.splits import HoldOut
-from pipeline.transcode.child import ClipAnswer, ClipJob
-from pipeline.transcode.decode import FrameSpec
+from pipeline.transcode.child import ClipAnswer
+from pipeline.transcode.decoding.spec import FrameSpec, rgb_of
 from pipeline.transcode.repeats import Repeat, count_repeats, find_repeats, write_repeats
-from pipeline.transcode.workers import Limits, transcode_batch
+from pipeline.transcode.workers import BatchSettings, Limits, decoders, transcode_batch
 
 log = logging.getLogger("t2v")
 
-DECODER = "pipeline.transcode.decode:decode_clip"
 CLIPS_PER_BATCH = 8
-SHARDS_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Transcoding:
         *,
         scratch: Path,  # finished shards survive a kill here
         left_out: Mapping[str, str] | None = None,  # files that never came into the archive, and why
-        decoder: str = DECODER,  # "module:function", imported by the decoder processes
+        decoder: str | None = None,  # "module:function" in place of decode_clip
     ) -> None:
         self.archive, self.captions, self.params = archive, captions.matched(archive.entries), params
         self.scratch, self.decoder, self.left_out = scratch, decoder, left_out or {}
@@ -84,15 +82,15 @@ class Transcoding:
         step = params.clips_per_shard
         self.shards = [self.entries[start : start + step] for start in range(0, len(self.entries), step)]
 
-    def run(self, out: Path, executor: Executor, workers: str) -> TranscodeReport:
+    def run(self, out: Path, workers: Workers) -> TranscodeReport:
         """Write the set to `out`, whole or not at all. Raises ValueError where too many clips are rejected."""
         started = time.monotonic()
         todo = [index for index in range(len(self.shards)) if not self._record(index).is_file()]
         log.info(
             "transcoding %d captioned clips of %s into %d shards with %s; %d shards kept",
-            len(self.entries), self.archive.path.name, len(self.shards), workers, len(self.shards) - len(todo),
+            len(self.entries), self.archive.path.name, len(self.shards), workers.name, len(self.shards) - len(todo),
         )  # fmt: skip
-        self._make(todo, executor)
+        self._make(todo, workers)
         records = [json.loads(self._record(index).read_text(encoding="utf-8")) for index in range(len(self.shards))]
         rejections = [*self._left_out(), *(Rejection(**line) for record in records for line in record["rejected"])]
         write_rejections(self.scratch / "rejected.csv", rejections)
@@ -117,35 +115,30 @@ class Transcoding:
             captioned_without_clip=len(self.captions.captions.keys() - {entry.key for entry in self.archive.entries}),
             shards=len(records),
             shards_resumed=len(records) - len(todo),
-            workers=workers,
+            workers=workers.name,
             seconds=round(time.monotonic() - started, 2),
         )
 
-    def _make(self, todo: Sequence[int], executor: Executor) -> None:
-        """Finish shards in order, with the next one's clips already under way."""
-        pending: deque[tuple[int, list[Future[list[ClipAnswer]]]]] = deque()
-        waiting = iter(todo)
-        n_clips = sum(len(self.shards[index]) for index in todo)
-        with tqdm(total=n_clips, desc="transcode", unit="clip", disable=None) as bar:
-            for _ in range(len(todo)):
-                while len(pending) < SHARDS_IN_FLIGHT and (index := next(waiting, None)) is not None:
-                    pending.append((index, self._submit(index, executor)))
-                index, futures = pending.popleft()
+    def _make(self, todo: Sequence[int], workers: Workers) -> None:
+        """Finish shards in order; the clips of those that follow are under way by then."""
+        params = self.params
+        background = rgb_of(params.background)
+        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit, background)
+        limits = Limits(params.time_limit_s, params.memory_limit_gb)
+        settings = BatchSettings(str(self.archive.path.resolve()), spec, params.fps, self.decoder, limits)
+        groups = {index: list(self._batches(index)) for index in todo}
+        done = len(self.entries) - sum(len(self.shards[index]) for index in todo)
+        with decoders(), Progress(total=len(self.entries), initial=done, desc="transcode", unit="clip") as progress:
+            for index, batches in map_groups(workers, transcode_batch, settings, groups):
                 answers: list[ClipAnswer] = []
-                for future in futures:
-                    batch = future.result()
-                    bar.update(len(batch))
+                for batch in batches:
+                    progress.update(len(batch))
                     answers += batch
                 self._finish(index, answers)
 
-    def _submit(self, index: int, executor: Executor) -> list[Future[list[ClipAnswer]]]:
-        params = self.params
-        spec = FrameSpec(params.frames, params.resolution, params.span, params.duration_s, params.fit)
-        limits = Limits(params.time_limit_s, params.memory_limit_gb)
-        path = str(self.archive.path.resolve())
-        jobs = [ClipJob(path, entry, spec, params.fps, self.decoder) for entry in self.shards[index]]
-        batches = [jobs[start : start + CLIPS_PER_BATCH] for start in range(0, len(jobs), CLIPS_PER_BATCH)]
-        return [executor.submit(transcode_batch, batch, limits) for batch in batches]
+    def _batches(self, index: int) -> Iterator[list[VideoEntry]]:
+        shard = self.shards[index]
+        return (shard[start : start + CLIPS_PER_BATCH] for start in range(0, len(shard), CLIPS_PER_BATCH))
 
     def _finish(self, index: int, answers: Sequence[ClipAnswer]) -> None:
         """Write a shard, then the record that says it is done."""

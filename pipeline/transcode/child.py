@@ -1,7 +1,8 @@
 """The process that decodes: reads jobs from stdin, answers on stdout, and may die at any of them.
 
-Messages are pickles between a parent (pipeline/transcode/workers.py) and its own child. The child ends when its parent
-does, however that happens.
+A job is a pickle of its parent's (pipeline/transcode/workers.py). An answer is plain bytes, for a clip may have taken
+the child over: the parent unpickles nothing of it. The child ends when its parent does, however that happens, and when
+no job has come for a while.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import select
 import signal
 import struct
 import sys
@@ -17,16 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
 from pipeline.data.gif import encode_gif
 from pipeline.runtime.start import die_with_parent
 from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
-from pipeline.transcode.decode import ClipError, FrameSpec
+from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
-LENGTH = struct.Struct(">Q")  # before each answer
+LENGTHS = struct.Struct(">QQQ")  # before each answer: bytes of its GIF, reason and detail
+IDLE_S = 60.0  # without a job
 IN_MEMORY_BYTES = 256 * 2**20  # a larger clip is copied to a temporary file
 
 
@@ -38,7 +41,7 @@ class ClipJob:
     entry: VideoEntry
     spec: FrameSpec
     fps: float
-    decoder: str  # "module:function" of (bytes or path, spec) -> uint8 frames
+    decoder: str | None  # "module:function" of (bytes or path, spec) -> uint8 frames; None: decode_clip
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class ClipAnswer:
     gif: bytes = b""
     reason: str = ""
     detail: str = ""
+
+    def to_bytes(self) -> bytes:
+        parts = (self.gif, self.reason.encode(), self.detail.encode())
+        return LENGTHS.pack(*map(len, parts)) + b"".join(parts)
 
 
 def run_job(job: ClipJob) -> ClipAnswer:
@@ -76,7 +83,11 @@ def _archive(path: str) -> VideoArchive:
 
 
 @lru_cache(maxsize=1)
-def _decoder(name: str) -> Callable[[bytes | Path, FrameSpec], np.ndarray]:
+def _decoder(name: str | None) -> Callable[[bytes | Path, FrameSpec], np.ndarray]:
+    if name is None:
+        from pipeline.transcode.decoding.decode import decode_clip  # its libraries belong into this process alone
+
+        return decode_clip
     module, function = name.split(":")
     return getattr(importlib.import_module(module), function)
 
@@ -87,8 +98,8 @@ def main(memory_bytes: int, parent: int) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with the answers
     _die_with(parent)
     _limit_memory(memory_bytes)
-    _send(answers, None)  # ready
-    while True:
+    _send(answers, ClipAnswer())  # ready
+    while select.select([sys.stdin], [], [], IDLE_S)[0]:
         try:
             job = pickle.load(sys.stdin.buffer)
         except EOFError:
@@ -96,9 +107,8 @@ def main(memory_bytes: int, parent: int) -> None:
         _send(answers, run_job(job))
 
 
-def _send(answers: Any, message: Any) -> None:
-    data = pickle.dumps(message)
-    answers.write(LENGTH.pack(len(data)) + data)
+def _send(answers: BinaryIO, answer: ClipAnswer) -> None:
+    answers.write(answer.to_bytes())
     answers.flush()
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from pipeline.config.params import TranscodeParams
 from pipeline.data.gif import decode_gif
 from pipeline.data.shards import Row, read_set, read_shard, shard_paths, write_set, write_shard
+from pipeline.runtime.executors import open_workers
 from pipeline.sources.archive import VideoArchive
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import left_out_of, videos_of
 from pipeline.transcode.assemble import Transcoding
-from pipeline.transcode.executors import open_executor
 from pipeline.transcode.repeats import count_repeats, find_repeats, write_repeats
 
 SIDECAR = "clips.jsonl"
@@ -59,9 +59,9 @@ def import_folder(folder: Path, out: Path, params: TranscodeParams) -> dict[str,
     archive = videos_of(folder, str(folder))
     facts = _read_sidecar(folder)
     left_out = {name: why for name, why in left_out_of(archive).items() if name != SIDECAR}
-    with TemporaryDirectory() as scratch, open_executor() as (executor, workers):
+    with TemporaryDirectory() as scratch, open_workers(threads=True, files=[archive.path]) as workers:
         job = Transcoding(archive, read_captions(folder), params, scratch=Path(scratch), left_out=left_out)
-        job.run(out, executor, workers)
+        job.run(out, workers)
     if facts:
         _restore(out, archive, facts)
     return read_set(out)

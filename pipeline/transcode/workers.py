@@ -1,12 +1,11 @@
 """Clips through decoder processes that may crash, hang or fill memory: each costs one clip, and a new process goes on.
 
-`transcode_batch` is what an executor runs: a thread here or a worker of a dask cluster supervises one child process
+`transcode_batch` is a job: a thread here, or a worker of a dask cluster, supervises one child process
 (pipeline/transcode/child.py) at a time, so that the same code serves both.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import pickle
@@ -17,11 +16,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pipeline.transcode.child import LENGTH, ClipAnswer, ClipJob
+from pipeline.sources.archive import VideoEntry
+from pipeline.transcode.child import LENGTHS, ClipAnswer, ClipJob
+from pipeline.transcode.decoding.spec import FrameSpec
 
+ANSWER_BYTES = 2**30  # at most
 START_LIMIT_S = 120.0  # to import the libraries on a busy machine
 QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -32,6 +35,17 @@ class Limits:
 
     time_s: float
     memory_gb: float
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What all clips of a run share."""
+
+    archive: str
+    spec: FrameSpec
+    fps: float
+    decoder: str | None  # as in ClipJob
+    limits: Limits
 
 
 class ChildGoneError(Exception):
@@ -82,10 +96,14 @@ class DecoderProcess:
                 stream.close()
 
     def _receive(self, limit_s: float) -> ClipAnswer:
-        """The next message, within `limit_s` seconds."""
+        """The next answer, within `limit_s` seconds."""
         deadline = time.monotonic() + limit_s
-        (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline, limit_s))
-        return pickle.loads(self._read(length, deadline, limit_s))
+        lengths = LENGTHS.unpack(self._read(LENGTHS.size, deadline, limit_s))
+        if sum(lengths) > ANSWER_BYTES:
+            self._process.kill()
+            raise ChildGoneError("crashed", f"the decoder's answer would have {sum(lengths)} bytes")
+        gif, reason, detail = (self._read(length, deadline, limit_s) for length in lengths)
+        return ClipAnswer(gif, reason.decode(errors="replace"), detail.decode(errors="replace"))
 
     def _read(self, length: int, deadline: float, limit_s: float) -> bytes:
         assert self._process.stdout is not None
@@ -115,9 +133,10 @@ _idle: list[DecoderProcess] = []
 _lock = threading.Lock()
 
 
-def transcode_batch(jobs: Sequence[ClipJob], limits: Limits) -> list[ClipAnswer]:
-    """One answer for each job, in order, whatever happens to the decoder."""
-    return [_transcode(job, limits) for job in jobs]
+def transcode_batch(settings: BatchSettings, entries: Sequence[VideoEntry]) -> list[ClipAnswer]:
+    """One answer for each clip, in order, whatever happens to the decoder."""
+    same = (settings.spec, settings.fps, settings.decoder)
+    return [_transcode(ClipJob(settings.archive, entry, *same), settings.limits) for entry in entries]
 
 
 def _transcode(job: ClipJob, limits: Limits) -> ClipAnswer:
@@ -156,9 +175,12 @@ def _borrow(limits: Limits) -> DecoderProcess:
         raise RuntimeError(f"a decoder process cannot start: {gone.args[1]}") from None
 
 
-@atexit.register
-def stop_idle() -> None:
-    """End the children that wait for work."""
-    with _lock:
-        while _idle:
-            _idle.pop().stop()
+@contextmanager
+def decoders() -> Iterator[None]:
+    """Within the block, children of this process may wait for more work; then they end."""
+    try:
+        yield
+    finally:
+        with _lock:
+            while _idle:
+                _idle.pop().stop()
