@@ -40,6 +40,7 @@ from pipeline.preset import merge, read_preset
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
 from pipeline.runtime.files import write_json
+from pipeline.runtime.metrics import machine_file
 from pipeline.runtime.stage import run_stage
 from pipeline.sampling.video_model import VideoModel, build_network, load_model
 from pipeline.text.captions import CaptionTable
@@ -211,7 +212,7 @@ def trained_models(
     if (out / "models/unet/model.json").is_file():
         model = load_model(out / "models/unet", device)
         if model.card.steps not in known:
-            yield model, json.loads((out / "metrics/train.json").read_text(encoding="utf-8"))["seconds"]
+            yield model, json.loads(machine_file(out / "metrics/train.json").read_text(encoding="utf-8"))["seconds"]
 
 
 def snapshot_model(params: Params, texts: CaptionTable, saved: dict[str, Any], device: torch.device) -> VideoModel:

@@ -15,7 +15,7 @@ def obey(data: bytes, spec: FrameSpec) -> np.ndarray:
     if word == "hang":
         time.sleep(3600)
     if word == "abort":
-        os.write(2, b"double free or corruption")
+        os.write(2, b"double free or corruption: 0x00007f1234567890")
         os.abort()
     if word == "memory":
         hoard = [np.empty(2**24) for _ in range(10**4)]

@@ -98,17 +98,17 @@ def test_the_right_answer_gives_back_the_data(schedule: str, objective: str) -> 
     x0, eps = normal(0, 5, 3, 4), normal(1, 5, 3, 4)
     t = torch.tensor([0.02, 0.3, 0.5, 0.77, 0.98], dtype=torch.float64)
     x_t = diffusion.add_noise(x0, eps, t)
-    answer = diffusion.target(x0, eps, t)
-    torch.testing.assert_close(diffusion.to_x0(answer, x_t, t), x0, rtol=1e-9, atol=1e-9)
-    assert diffusion.loss(answer, x0, eps, x_t, t).abs().max() == 0.0
-    torch.testing.assert_close(diffusion.to_x0(answer[2:3], x_t[2:3], t[2]), x0[2:3])
+    model_output = diffusion.target(x0, eps, t)
+    torch.testing.assert_close(diffusion.to_x0(model_output, x_t, t), x0, rtol=1e-9, atol=1e-9)
+    assert diffusion.loss(model_output, x0, eps, x_t, t).abs().max() == 0.0
+    torch.testing.assert_close(diffusion.to_x0(model_output[2:3], x_t[2:3], t[2]), x0[2:3])
 
 
 @pytest.mark.parametrize(("schedule", "objective"), [*itertools.product(SCHEDULES, OBJECTIVES)])
 def test_answers_stay_finite_at_pure_noise_and_at_none(schedule: str, objective: str) -> None:
     diffusion = Diffusion(changed(schedule=schedule, objective=objective))
-    x_t, answer, t = normal(0, 2, 8), normal(1, 2, 8), torch.tensor([0.0, 1.0], dtype=torch.float64)
-    assert torch.isfinite(diffusion.to_x0(answer, x_t, t)).all()
+    x_t, model_output, t = normal(0, 2, 8), normal(1, 2, 8), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert torch.isfinite(diffusion.to_x0(model_output, x_t, t)).all()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -139,9 +139,9 @@ def test_velocity_weight_is_capped() -> None:
 def test_losses_are_what_they_say(loss: str, expected: float) -> None:
     diffusion = Diffusion(changed(loss=loss, loss_weight="none"))
     x0 = torch.zeros(2, 1, 2, dtype=torch.float64)
-    answer = torch.tensor([[[2.0, 0.5]], [[0.0, 0.0]]], dtype=torch.float64)
+    model_output = torch.tensor([[[2.0, 0.5]], [[0.0, 0.0]]], dtype=torch.float64)
     t = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    torch.testing.assert_close(diffusion.loss(answer, x0, x0, x0, t).tolist(), [expected, 0.0])
+    torch.testing.assert_close(diffusion.loss(model_output, x0, x0, x0, t).tolist(), [expected, 0.0])
 
 
 def many_batches(schedule: FlowSchedule | BetaSchedule) -> Tensor:

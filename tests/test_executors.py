@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.runtime import cluster as clusters
-from pipeline.runtime.executors import CLUSTER, map_groups, open_workers
+from pipeline.runtime.executors import open_workers
+from pipeline.runtime.jobs import CLUSTER, map_groups
 from pipeline.runtime.remote import find_faults
 from pipeline.synthetic.build import Job, build_set, draw_clips, split_counts
 from pipeline.synthetic.shapes import shapes_set
@@ -191,13 +192,13 @@ def test_the_code_that_runs_is_the_clients(machines: Machines, tmp_path: Path, m
 def test_a_killed_worker_and_a_new_one_give_the_same_bytes(
     decoders: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = make_raw(tmp_path / "raw", seeds(60, "slow"))
-    run(raw, tmp_path / "here", clips_per_shard=20)
+    raw = make_raw(tmp_path / "raw", seeds(36, "slow"))
+    run(raw, tmp_path / "here", clips_per_shard=12)
     with started(tmp_path, PYTHONPATH=decoders) as machines:
         monkeypatch.setenv(CLUSTER, machines.address)
 
         def kill_one(number: int, result: list[object]) -> list[object]:
-            if number == 1:  # of 8
+            if number == 1:  # of 6
                 machines.workers[0].send_signal(signal.SIGKILL)
                 machines.start_worker(PYTHONPATH=decoders)
             return result
@@ -206,7 +207,7 @@ def test_a_killed_worker_and_a_new_one_give_the_same_bytes(
         monkeypatch.setattr(
             clusters.Cluster, "map", lambda *words: (kill_one(*pair) for pair in enumerate(mapped(*words)))
         )
-        report = run(raw, tmp_path / "there", clips_per_shard=20)
+        report = run(raw, tmp_path / "there", clips_per_shard=12)
         assert machines.workers[0].wait() == -signal.SIGKILL
         assert len(machines.workers) == 3
     assert report.workers == "a dask cluster of 2 workers"
@@ -217,7 +218,8 @@ def test_a_killed_worker_and_a_new_one_give_the_same_bytes(
 def test_a_scheduler_that_goes_is_one_line_and_finished_shards_are_kept(
     decoders: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = make_raw(tmp_path / "raw", seeds(30, "slow"))
+    raw = make_raw(tmp_path / "raw", seeds(20, "slow"))
+    monkeypatch.setattr(clusters, "CONNECT_S", 1.0)
     with started(tmp_path, 1, PYTHONPATH=decoders) as machines:
         monkeypatch.setenv(CLUSTER, machines.address)
         monkeypatch.setattr("pipeline.transcode.assemble.write_json", lambda *_: machines.scheduler[0].kill())

@@ -21,7 +21,16 @@ from pipeline.training.loop import Run, train
 from pipeline.training.preview import open_preview
 from pipeline.training.thread_parallel import num_workers
 from stages import train as stage
-from tests.training_toys import ALONE, open_toy_trainer, toy_params, write_toy_params, write_toy_set
+from tests.training_toys import (
+    ALONE,
+    SPLITS,
+    open_toy_trainer,
+    toy_clip,
+    toy_params,
+    toy_texts,
+    write_toy_params,
+    write_toy_set,
+)
 
 PRINT = "0123456789abcdef"
 
@@ -100,6 +109,17 @@ def test_optimizer_and_average_come_back_whatever_their_params(toy_set: Path, tm
 def test_looking_at_a_run_does_not_change_it(toy_set: Path, tmp_path: Path, whole: tuple[Run, Path]) -> None:
     unseen = run(toy_set, tmp_path, toy_params(), looks=False).weights()
     assert all(torch.equal(tensor, unseen[name]) for name, tensor in whole[0].weights().items())
+
+
+def test_the_saved_weights_are_the_averages_and_know_the_captions(toy_set: Path, whole: tuple[Run, Path]) -> None:
+    start, end = open_toy_trainer(toy_set, toy_params()).network.state_dict(), whole[0].trainer.network.state_dict()
+    saved = whole[0].weights()
+    for name in ("stem.weight", "head.weight"):
+        assert not torch.equal(saved[name], start[name])
+        assert not torch.equal(saved[name], end[name])
+    captions = [caption for number in range(SPLITS["train"]) for caption in toy_clip("train", number).captions]
+    mean = toy_texts(toy_set).batch(sorted(set(captions))).pooled.mean(0)
+    torch.testing.assert_close(saved["conditioning.pooled_mean"], mean, rtol=1e-4, atol=1e-4)
 
 
 def test_there_is_something_to_look_at(whole: tuple[Run, Path]) -> None:

@@ -1,4 +1,4 @@
-"""Noise and objectives: what a network is shown, what it is asked, what its answer means, what a wrong one costs.
+"""The forward process and the objectives: noising, targets, x0 out of a network's output, and the loss.
 
 Everything follows from x_t = alpha x0 + sigma eps and v = a eps - b x0 (a, b: schedules.py), so flow and the beta
 schedules, and the objectives x0, eps and v, share every line here.
@@ -20,7 +20,7 @@ VELOCITY_T_MIN = 0.1  # of sigma in the velocity weight
 class Diffusion:
     """The forward process and the objective of one params section.
 
-    x0, eps, x_t and answers are (B, ...) of one shape; t is (B,), or a scalar tensor for the whole batch.
+    x0, eps, x_t and model outputs are (B, ...) of one shape; t is (B,), or a scalar tensor for the whole batch.
     """
 
     def __init__(self, params: DiffusionParams) -> None:
@@ -55,7 +55,7 @@ class Diffusion:
         return self.alpha(t) * x0 + self.sigma(t) * eps
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """What the network is asked for."""
+        """The network's target, in x0's shape."""
         if self.params.objective == "x0":
             return x0
         if self.params.objective == "eps":
@@ -63,22 +63,23 @@ class Diffusion:
         a, b = self.schedule.velocity_weights(broadcast_over(t, x0))
         return a * eps - b * x0
 
-    def to_x0(self, answer: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x0_pred out of an answer of the network. At alpha = 0 an eps_pred says nothing of x0: huge, not infinite."""
+    def to_x0(self, model_output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """x0_pred out of the network's output. At alpha = 0 an eps_pred says nothing of x0: huge, not infinite."""
         if self.params.objective == "x0":
-            return answer
+            return model_output
         t = broadcast_over(t, x_t)
         alpha, sigma = self.alpha(t), self.sigma(t)
         if self.params.objective == "eps":
-            return (x_t - sigma * answer) / alpha.clamp(min=SCALE_MIN)
+            return (x_t - sigma * model_output) / alpha.clamp(min=SCALE_MIN)
         a, b = self.schedule.velocity_weights(t)
-        return (a * x_t - sigma * answer) / (alpha * a + sigma * b)
+        return (a * x_t - sigma * model_output) / (alpha * a + sigma * b)
 
-    def loss(self, answer: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def loss(self, model_output: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """(B,) weighted loss of each sample, the mean over its elements."""
-        assert answer.shape == x0.shape == eps.shape == x_t.shape, (answer.shape, x0.shape, eps.shape, x_t.shape)
+        shapes = [tensor.shape for tensor in (model_output, x0, eps, x_t)]
+        assert len(set(shapes)) == 1, shapes
         distance = {"l2": F.mse_loss, "l1": F.l1_loss}[self.params.loss]
-        error = distance(answer, self.target(x0, eps, t), reduction="none")
+        error = distance(model_output, self.target(x0, eps, t), reduction="none")
         return self.loss_weight(t) * error.flatten(1).mean(1)
 
     def loss_weight(self, t: Tensor) -> Tensor:

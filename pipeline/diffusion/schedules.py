@@ -1,4 +1,4 @@
-"""How much signal and how much noise there is at diffusion time t in [0, 1]: x_t = alpha(t) x0 + sigma(t) eps.
+"""Shares of signal and noise at diffusion time t in [0, 1]: x_t = alpha(t) x0 + sigma(t) eps.
 
 Two dialects with one face. Flow is the straight line from data to noise. The cosine schedule is a table of DDPM's: its
 betas, alphas_cumprod and integer steps stay in this module, and step k of a table of n is t = (k + 1) / n outside it.
@@ -18,7 +18,7 @@ BETA_MAX = 0.999  # Nichol & Dhariwal 2021, section 3.2: no singularity at t = 1
 
 
 class Schedule(Protocol):
-    """alpha and sigma take t of any shape and answer in its shape and type."""
+    """alpha and sigma take t of any shape and return its shape and type."""
 
     def alpha(self, t: Tensor) -> Tensor: ...
 

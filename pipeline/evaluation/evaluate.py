@@ -45,6 +45,7 @@ from pipeline.judge.retrieval import recall_metrics
 from pipeline.model_io.clip_dataset import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.text.captions import CaptionTable
+from pipeline.text.vocabulary import words_of
 
 log = logging.getLogger("t2v")
 
@@ -53,6 +54,7 @@ LEAST_CLIPS = 8  # for a distance between sets
 PIXEL_GRID = 16  # px a side to which clips are averaged for the nearest in pixels
 PIXEL_STEPS = 16  # of a level of brightness, in which the averages are whole numbers
 CLIP_NOTE = "CLIP similarity is not measured: it needs weights that this pipeline neither trains nor downloads."
+NAMED_WORDS = 10
 NO_VALIDATION = "The set has no validation clips: figures are of training clips and say nothing about new captions."
 
 
@@ -77,6 +79,8 @@ def evaluate_model(sampler: PromptSampler, judge: Judge, shards: Path, params: E
     result = Evaluation()
     known = None if sampler.texts is None else sampler.texts.index
     sets = load_prompts(shards, card, count=params.prompts, seed=params.seed, known=known)
+    if card.family == "gan":  # it reads words itself
+        note_unknown_words([caption for prompts in sets for caption in prompts.captions], card.vocabulary)
     evaluated = [evaluate_prompts(judge, prompts, sampler.sample(prompts)) for prompts in sets]
     if evaluated[0].scores:
         _add_attributes(result, judge, evaluated, params.seed)
@@ -98,6 +102,19 @@ def evaluate_model(sampler: PromptSampler, judge: Judge, shards: Path, params: E
     return result
 
 
+def note_unknown_words(captions: Sequence[str], vocabulary: Sequence[str]) -> None:
+    """Log, in one line, how many captions have words that a model never saw, and some of the words."""
+    known = set(vocabulary)
+    unknown = [set(words_of(caption)) - known for caption in captions]
+    words = sorted(set().union(*unknown))
+    if words:
+        more = f" and {len(words) - NAMED_WORDS} more" if len(words) > NAMED_WORDS else ""
+        log.warning(
+            "%d of %d prompts have words that the model never saw and reads as nothing: %s%s",
+            sum(map(bool, unknown)), len(captions), ", ".join(words[:NAMED_WORDS]), more,
+        )  # fmt: skip
+
+
 def check_fit(card: ModelCard, judge: Judge, texts: CaptionTable | None) -> None:
     """Raises ValueError where judge or embeddings belong to another set or encoder than the model."""
     if judge.card.dataset != card.dataset:
@@ -117,6 +134,7 @@ def _add_attributes(result: Evaluation, judge: Judge, evaluated: Sequence[Evalua
         result.metrics |= flat_scores(kind, each.scores)
         result.metrics[f"{kind}.clips"] = len(each.scores)
         result.metrics[f"{kind}.failures"] = sum(not scores["joint"] for scores in each.scores)
+        result.metrics |= blank_metrics(each.readings, f"{kind}.")
         table += accuracy_table(each)
         real_scores += score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
     result.metrics |= flat_scores("oracle_on_real", real_scores, intervals=False)

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from pipeline.config.params import SamplingParams
 from pipeline.evaluation.prompts import PromptSet
 from pipeline.runtime.parallel import run_on_cores
+from pipeline.runtime.progress import Progress
 from pipeline.sampling.video_model import VideoModel
 from pipeline.text.captions import CaptionTable, TextBatch
 
@@ -113,7 +113,7 @@ class PromptSampler:
         if on_cores:  # none idle while another has a whole batch left
             batch_size = min(batch_size, max(LEAST_BATCH, -(-len(prompts) // torch.get_num_threads())))
         started = time.perf_counter()
-        with tqdm(total=len(prompts), desc=desc, disable=None) as bar, counter:
+        with Progress(total=len(prompts), desc=desc) as bar, counter:
 
             def sample(start: int) -> list[np.ndarray]:
                 some = slice(start, start + batch_size)

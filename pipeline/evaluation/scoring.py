@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.data.frames import to_rgb
 from pipeline.evaluation.prompt_sampler import Samples
@@ -19,6 +18,7 @@ from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.runtime.parallel import run_on_cores
+from pipeline.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def has_attributes(prompts: PromptSet) -> bool:
 
 def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
     """Readings of uint8 (N, F, H, W, C), on all cores."""
-    with tqdm(total=len(frames), desc="read clips", disable=None) as bar:
+    with Progress(total=len(frames), desc="read clips") as bar:
 
         def read(clip: np.ndarray) -> Reading:
             reading = judge.read(clip)

@@ -6,7 +6,6 @@ zero vector that is never trained, so that an unknown word says nothing instead 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 
 from pipeline.config.params import TrainGanParams
 from pipeline.text.vocabulary import words_of
-
-log = logging.getLogger("t2v")
 
 TEXT_DIM = 128  # of a caption's features
 
@@ -38,15 +35,6 @@ class Vocabulary:
                 raise ValueError(f"caption {caption!r} has no words; write a prompt such as 'a red circle moving left'")
         longest = max(map(len, rows), default=1)
         return torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long)
-
-    def unknown(self, captions: Sequence[str]) -> list[str]:
-        """The words that will be read as `<unk>`, sorted."""
-        return sorted({word for caption in captions for word in words_of(caption)} - set(self.words))
-
-    def warn_of_unknown(self, captions: Sequence[str]) -> None:
-        """Name, in one log line, the words that the model has never seen."""
-        if words := self.unknown(captions):
-            log.warning("%s: not in the model's vocabulary of %d words, read as nothing", ", ".join(words), len(self))
 
 
 class WordEmbedding(nn.Module):

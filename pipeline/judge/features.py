@@ -14,10 +14,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from pipeline.config.params import JudgeParams
 from pipeline.model_io.tensors import to_model
+from pipeline.runtime.progress import Progress
 
 PATCH = 4  # spatial pixel-unshuffle of the stem
 RESOLUTION = 64  # px that every clip is resized to first
@@ -102,7 +102,7 @@ def fit(
     rows = _shuffled_batches(n_rows, min(params.batch_size, n_rows), params.seed)
     for module in modules:
         module.train()
-    for step in tqdm(range(params.steps), desc=desc, disable=None):
+    for step in Progress(range(params.steps), desc=desc, unit="step"):
         value = loss(next(rows))
         if not torch.isfinite(value):
             what = f"judge: the loss of {desc} is {value.item()} at step {step}"

@@ -19,6 +19,7 @@ from pipeline.render.formats import FORMATS
 from pipeline.runtime.files import whole_file, write_bytes
 
 MP4_SIDE = 256  # px; smaller clips are enlarged by whole factors, so that chroma subsampling spares their edges
+EXACT = "threads=1:cpu-independent=1"  # of x264
 GREY = 216  # between the frames of a contact sheet
 FONT_PX, LINE_PX = 12, 15
 
@@ -115,7 +116,7 @@ def write_png_frames(folder: Path, frames: np.ndarray) -> None:
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write frames (H, W, C), each once, as H.264 in yuv420p, which every browser plays; small ones are enlarged.
 
-    One thread and no version in the file: the same frames give the same bytes.
+    One thread, the same choices on each CPU and no date: the same frames give the same bytes by one version of x264.
     """
     import av
 
@@ -124,7 +125,7 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "16", "preset": "medium", "x264-params": "threads=1", "flags": "+bitexact"}
+        stream.options = {"crf": "16", "preset": "medium", "flags": "+bitexact", "x264-params": EXACT}
         for number, frame in enumerate(map(_playable, frames)):
             if number == 0:
                 stream.height, stream.width = frame.shape[:2]

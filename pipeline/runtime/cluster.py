@@ -25,7 +25,7 @@ from distributed.diagnostics.plugin import UploadFile
 
 from pipeline.runtime import remote
 from pipeline.runtime.code import ROOT
-from pipeline.runtime.executors import CLUSTER, Item, Pending, Result, Shared, in_order
+from pipeline.runtime.jobs import CLUSTER, Item, Pending, Result, Shared, in_order
 
 CONNECT_S = 5.0
 KEPT = "what is finished is kept: change that and run the same command again"

@@ -7,47 +7,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from pipeline.runtime.jobs import CLUSTER, Item, Result, Shared, Workers, in_order
 from pipeline.runtime.start import die_with_parent
-
-CLUSTER = "T2V_DASK_SCHEDULER"
-JOBS_AHEAD = 4  # of each worker; as many results at most wait for their turn
-
-Shared = TypeVar("Shared")
-Item = TypeVar("Item")
-Key = TypeVar("Key")
-Result = TypeVar("Result")
-ResultOut = TypeVar("ResultOut", covariant=True)
-
-
-class Pending(Protocol[ResultOut]):
-    """A submitted job."""
-
-    def result(self) -> ResultOut: ...
-
-
-class Workers(Protocol):
-    """What runs jobs; `name` says so in a log: "2 processes"."""
-
-    @property
-    def name(self) -> str: ...
-
-    def map(
-        self, function: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]
-    ) -> Iterator[Result]:
-        """`function(shared, item)` of each item, in the items' order. `shared` goes to each worker once.
-
-        The function is one of a module's own. The first error that a job raises is raised here, and no job begins then.
-        """
 
 
 def worker_count() -> int:
@@ -142,27 +111,3 @@ def _ended(pool: Executor) -> Iterator[None]:
         yield
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def map_groups(
-    workers: Workers,
-    function: Callable[[Shared, Item], Result],
-    shared: Shared,
-    groups: Mapping[Key, Sequence[Item]],
-) -> Iterator[tuple[Key, Iterator[Result]]]:
-    """The results of each group's items, group after group; workers do not wait between groups."""
-    items = [(key, item) for key, group in groups.items() for item in group]
-    results = workers.map(function, shared, (item for _, item in items))
-    for key, pairs in groupby(zip(items, results, strict=True), key=lambda pair: pair[0][0]):
-        yield key, (result for _, result in pairs)
-
-
-def in_order(submit: Callable[[Item], Pending[Result]], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Results in the items' order; of the items that follow, only some are submitted ahead."""
-    pending: deque[Pending[Result]] = deque()
-    for item in items:
-        pending.append(submit(item))
-        if len(pending) > JOBS_AHEAD * workers:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

@@ -12,8 +12,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from tqdm import tqdm
-
+from pipeline.runtime.progress import Progress
 from pipeline.runtime.scratch import claim_folder, scratch_folder
 from pipeline.sources.kaggle_client import download_files
 from pipeline.sources.members import READ_ERRORS
@@ -99,5 +98,5 @@ def _take_back(target: Path, sha256: str) -> None:
         aside.replace(target)
 
 
-def _bar(total: int, words: str) -> tqdm:
-    return tqdm(total=total, desc=words, unit="B", unit_scale=True, disable=None)
+def _bar(total: int, words: str) -> Progress:
+    return Progress(total=total, desc=words, unit="B", unit_scale=True)

@@ -16,9 +16,9 @@ from typing import Any
 
 import ffmpeg
 import imageio_ffmpeg
-from tqdm import tqdm
 
 from pipeline.config.params import DownloadParams
+from pipeline.runtime.progress import Progress
 from pipeline.sources.manifest import Manifest, describe
 from pipeline.sources.sample_scenes import HEIGHT, SCENES, WIDTH, Details, Scene, draw_details
 
@@ -47,7 +47,7 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
     """Draw `params.sample_clips` clips into `out`."""
     clips = plan_clips(params.sample_clips, params.seed)
     with zipfile.ZipFile(out / "videos.zip", "w") as archive, TemporaryDirectory(dir=out) as folder:
-        for clip in tqdm(clips, desc="drawing sample clips", unit="clip", disable=None):
+        for clip in Progress(clips, desc="drawing sample clips"):
             file = Path(folder) / f"{clip.key}.mp4"
             encode(clip, file)
             archive.writestr(zipfile.ZipInfo(f"TrainValVideo/{file.name}", EPOCH), file.read_bytes())

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.runtime.executors import Workers, map_groups, open_workers
+from pipeline.runtime.executors import open_workers
 from pipeline.runtime.files import whole_file, write_csv
+from pipeline.runtime.jobs import Workers, map_groups
 from pipeline.runtime.progress import Progress
 from pipeline.text.captions import Encoder, info_to_metadata, one_thread
 

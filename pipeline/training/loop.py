@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor
-from tqdm import tqdm
 
+from pipeline.runtime.progress import Progress
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.distributed import DistContext, is_lost_peer
 from pipeline.training.feed import prefetch
@@ -185,12 +185,6 @@ def _explain_lost_peer(run: Run, checkpoints: Checkpoints) -> Iterator[None]:
         ) from None
 
 
-def _progress_bar(run: Run) -> tqdm:
-    return tqdm(
-        total=run.params.steps,
-        initial=run.step,
-        desc=run.trainer.name,
-        unit="step",
-        dynamic_ncols=True,
-        disable=None if run.dist.is_main_process else True,
-    )
+def _progress_bar(run: Run) -> Progress:
+    options = {"dynamic_ncols": True, "disable": not run.dist.is_main_process}
+    return Progress(total=run.params.steps, initial=run.step, desc=run.trainer.name, unit="step", **options)

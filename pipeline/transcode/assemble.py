@@ -19,8 +19,8 @@ import pandas as pd
 
 from pipeline.config.params import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
-from pipeline.runtime.executors import Workers, map_groups
 from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
+from pipeline.runtime.jobs import Workers, map_groups
 from pipeline.runtime.progress import Progress
 from pipeline.sources.archive import VideoArchive, VideoEntry
 from pipeline.sources.caption_set import CaptionSet

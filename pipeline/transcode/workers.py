@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import select
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from pipeline.transcode.decoding.spec import FrameSpec
 
 ANSWER_BYTES = 2**30  # at most
 START_LIMIT_S = 120.0  # to import the libraries on a busy machine
+ADDRESS = re.compile("0x[0-9a-f]{6,}")
 QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -126,6 +128,7 @@ class DecoderProcess:
         if "MemoryError" in words or "Cannot allocate memory" in words:
             return ChildGoneError("out of memory", f"over transcode.memory_limit_gb={self.limits.memory_gb:g}")
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        words = ADDRESS.sub("0x…", words)  # other in each run, and rejected.csv is not
         return ChildGoneError("crashed", f"the decoder ended with {how}{f': {words}' if words else ''}")
 
 
