@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.config.params import Params
+from pipeline.config.tree import Params
 from pipeline.evaluation.prompt_sampler import PromptSampler
 from pipeline.evaluation.prompts import load_prompts
 from pipeline.evaluation.scoring import evaluate_prompts

@@ -30,7 +30,8 @@ from safetensors.torch import load_file
 from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
 from pipeline.config.models import SamplingParams
-from pipeline.config.params import Params, load_params, parse_params
+from pipeline.config.params import load_params, parse_params
+from pipeline.config.tree import Params
 from pipeline.evaluation.prompt_sampler import PromptSampler
 from pipeline.evaluation.prompts import PromptSet, load_prompts
 from pipeline.evaluation.scoring import evaluate_prompts

@@ -23,7 +23,8 @@ from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
 from bench.stopwatch import Timing, alternate
 from pipeline.config.models import UnetParams
-from pipeline.config.params import Params, load_params, parse_params
+from pipeline.config.params import load_params, parse_params
+from pipeline.config.tree import Params
 from pipeline.preset import merge, read_preset
 from pipeline.runtime.stage import run_stage
 from pipeline.training.precision import choose_dtype, tune_backends

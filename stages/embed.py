@@ -11,7 +11,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.config.params import DATASETS, load_params
+from pipeline.config.params import load_params
+from pipeline.config.tree import DATASETS
 from pipeline.data.shards import read_captions
 from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.scratch import fingerprint, open_scratch

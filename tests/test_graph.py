@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config.params import Params
+from pipeline.config.tree import Params
 from pipeline.preset import apply_preset
 from pipeline.runtime.code import code_of
 

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config import data as rules_of_data
 from pipeline.config import models as rules_of_models
 from pipeline.config.data import Bounce, Direction, ShapeMotion, ShapesParams
-from pipeline.config.params import Params, ParamsError, load_params, parse_params
+from pipeline.config.params import ParamsError, load_params, parse_params
 from pipeline.config.rules import ORACLE_FRAMES, names_a_side
+from pipeline.config.tree import Params
 from pipeline.gan import generator
 from pipeline.judge.oracles import reading
 from pipeline.preset import merge, read_preset

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config.params import Params
+from pipeline.config.tree import Params
 from pipeline.diffusion.training import DiffusionTrainer
 from pipeline.sampling.preview import draw_by
 from pipeline.sampling.video_model import load_model

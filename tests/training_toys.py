@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
-from pipeline.config.params import Params, load_params, parse_params
+from pipeline.config.params import load_params, parse_params
+from pipeline.config.tree import Params
 from pipeline.data.gif import Clip
 from pipeline.data.shards import to_row, write_set, write_shard
 from pipeline.diffusion.training import DiffusionTrainer, open_diffusion_trainer

@@ -10,45 +10,21 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.data import DownloadParams, EmbedParams, MovingMnistParams, ShapesParams, TranscodeParams
 from pipeline.config.earlier import what_became_of
-from pipeline.config.evaluation import EvaluateParams, JudgeParams, ReportParams
-from pipeline.config.models import DiffusionParams, SamplingParams, UnetParams
 from pipeline.config.rules import check_sections
-from pipeline.config.section import RuleError, Section, in_yaml
-from pipeline.config.training import TrainGanParams, TrainParams
+from pipeline.config.section import RuleError, in_yaml
+from pipeline.config.tree import Params
 
-Dataset = Literal["shapes", "moving_mnist", "msrvtt"]
-DATASETS: tuple[str, ...] = get_args(Dataset)
 BANNED_KEYS = ("size", "nfiles")  # DVC drops params of these names from its cache key (dvc#10296)
 
 
 class ParamsError(ValueError):
     """A params file that a user can mend; the message is one line."""
-
-
-class Params(Section):
-    """The whole file: one section a stage, and the sections of what the stages share."""
-
-    dataset: Dataset
-    download: DownloadParams
-    transcode: TranscodeParams
-    shapes: ShapesParams
-    moving_mnist: MovingMnistParams
-    embed: EmbedParams
-    judge: JudgeParams
-    unet: UnetParams
-    diffusion: DiffusionParams
-    train: TrainParams
-    sampling: SamplingParams
-    train_gan: TrainGanParams
-    evaluate: EvaluateParams
-    report: ReportParams
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline.config.data import SyntheticParams
 from pipeline.config.section import RuleError
-
-if TYPE_CHECKING:
-    from pipeline.config.params import Params
+from pipeline.config.tree import Params
 
 ORACLE_FRAMES = 4  # that the oracles need to see a motion
 

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipeline.config.params import DATASETS
+from pipeline.config.tree import DATASETS
 from pipeline.data.samples import Sample, read_samples
 from pipeline.report.files import Files
 

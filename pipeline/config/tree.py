@@ -1,0 +1,33 @@
+"""The whole params file as one record: a section for each stage, and those that stages share."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pipeline.config.data import DownloadParams, EmbedParams, MovingMnistParams, ShapesParams, TranscodeParams
+from pipeline.config.evaluation import EvaluateParams, JudgeParams, ReportParams
+from pipeline.config.models import DiffusionParams, SamplingParams, UnetParams
+from pipeline.config.section import Section
+from pipeline.config.training import TrainGanParams, TrainParams
+
+Dataset = Literal["shapes", "moving_mnist", "msrvtt"]
+DATASETS: tuple[str, ...] = get_args(Dataset)
+
+
+class Params(Section):
+    """The whole file: one section a stage, and the sections of what the stages share."""
+
+    dataset: Dataset
+    download: DownloadParams
+    transcode: TranscodeParams
+    shapes: ShapesParams
+    moving_mnist: MovingMnistParams
+    embed: EmbedParams
+    judge: JudgeParams
+    unet: UnetParams
+    diffusion: DiffusionParams
+    train: TrainParams
+    sampling: SamplingParams
+    train_gan: TrainGanParams
+    evaluate: EvaluateParams
+    report: ReportParams
