@@ -26,8 +26,8 @@ def write_preset(root: Path) -> None:
     tree = load_params(ROOT / "tests/params.yaml").model_dump(mode="json")
     merge(tree, read_preset("gpu", ROOT / "presets"))
     tree["unet"] |= {"dim": 16, "attn_heads": 2, "attn_dim_head": 8, "cond_dim": 64, "blocks_per_level": 1}
-    tree["train"] |= {"steps": STEPS, "batch_size": 2, "compile": False, "val_every": STEPS // 2}
-    tree["train"] |= {"sample_every": STEPS, "checkpoint_every": STEPS, "num_sample_rows": 1}
+    tree["train"] |= {"steps": STEPS, "warmup_steps": STEPS, "batch_size": 2, "compile": False}
+    tree["train"] |= {"val_every": STEPS // 2, "sample_every": STEPS, "checkpoint_every": STEPS, "num_sample_rows": 1}
     (root / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     params = parse_params(tree)
     drawn, folder = shapes_set(params.shapes), root / "data/shards/shapes"
