@@ -55,6 +55,8 @@ def test_null_frames_of_avi_repeat_a_picture(tmp_path: Path) -> None:
     )
     assert shown(avi_of_length(path, 37)) == [0, 1, 2, 3, 4, 5, 6, 8]
     assert shown(avi_of_length(path, 56), 14) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9]
+    one_null = encode(tmp_path / "one.avi", numbered(3), filters="setpts=N+gt(N\\,1)", fps_mode="vfr", vcodec="mpeg4")
+    assert shown(one_null, 4) == [0, 1, 1, 2]
 
 
 def avi_of_length(path: Path, n_frames: int) -> bytes:

@@ -90,11 +90,10 @@ def _decode_webp(data: bytes, spec: FrameSpec) -> np.ndarray:
 
 def _decode_moving(source: bytes | Path, demuxer: str | None, spec: FrameSpec) -> np.ndarray:
     """All that libav sees as a stream of pictures."""
-    options = {"min_delay": "1"} if demuxer == "gif" else {}  # else delays of 1/100 s are read as 10/100
     duration_s = spec.duration_s if spec.span == "first" else None
     pictures, can_skip = None, True
     while True:
-        with open_container(source, demuxer, **options) as container:
+        with open_container(source, demuxer) as container:
             footage = read_footage(source, container, duration_s)
             pictures = pictures or footage.pictures
             can_skip &= not pictures.in_order and footage.codec.field_order in (UNKNOWN, PROGRESSIVE)

@@ -60,11 +60,11 @@ class Footage:
             yield from islice(_packets(container, picture_stream(container)), self.n_packets)
 
 
-def open_container(source: bytes | Path, format_: str | None = None, **options: str) -> InputContainer:
+def open_container(source: bytes | Path, format_: str | None = None) -> InputContainer:
     """libav's container of a clip; `format_` names a demuxer where the first bytes have told which."""
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    options["format_whitelist"] = f"{VIDEO},{ANIMATIONS}"
-    container = av.open(file, format=format_, metadata_errors="replace", options=options)
+    demuxers = {"format_whitelist": f"{VIDEO},{ANIMATIONS}"}
+    container = av.open(file, format=format_, metadata_errors="replace", options=demuxers)
     assert isinstance(container, InputContainer)
     return container
 
