@@ -172,6 +172,15 @@ def test_recall_counts_ranks_and_not_ties():
     assert recall(np.zeros((5, 5)), 1) == 0.0
 
 
+@pytest.mark.parametrize(("clips", "idle"), [(1, {"r1", "r10"}), (10, {"r10"}), (11, set())])
+def test_a_recall_among_too_few_clips_is_none(clips, idle):
+    found = recall_metrics(np.eye(clips))
+    assert {key for key, value in found.items() if value is None} == {
+        f"retrieval.{name}{end}" for name in idle for end in ("", "_shuffled")
+    }
+    assert ("retrieval.note" in found) == bool(idle)
+
+
 def test_targets_name_every_value_in_play():
     clip = {"background": "dots", "objects": [{"shape": "star", "colour": "red"}, {"shape": "circle", "colour": "red"}]}
     in_play = {
