@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.config.params import UnetParams
+from pipeline.config.models import UnetParams
 from pipeline.diffusion.unet.unet3d import build_unet
 from pipeline.text.captions import TextBatch
 from pipeline.training.precision import autocast

@@ -29,7 +29,8 @@ from safetensors.torch import load_file
 
 from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
-from pipeline.config.params import Params, SamplingParams, load_params, parse_params
+from pipeline.config.models import SamplingParams
+from pipeline.config.params import Params, load_params, parse_params
 from pipeline.evaluation.prompt_sampler import PromptSampler
 from pipeline.evaluation.prompts import PromptSet, load_prompts
 from pipeline.evaluation.scoring import evaluate_prompts
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--prompts", type=int, default=500)
         command.add_argument("--device", default="auto")
         if name == "train":
+            command.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="the preset goes over these")
             command.add_argument("--preset", default="gpu")
             command.add_argument("--dataset", choices=["shapes", "moving_mnist"], default="shapes")
             command.add_argument("-S", dest="set", metavar="SECTION.KEY=VALUE", action="append", default=[])
@@ -83,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def train_command(args: argparse.Namespace) -> None:
     if not (args.out / "params.yaml").is_file():
-        write_params(args.out, args.preset, [f"dataset={args.dataset}", *args.set])
+        write_params(args.out, args.params, args.preset, [f"dataset={args.dataset}", *args.set])
     params = load_params(args.out / "params.yaml")
     make_data(args.out, params.dataset)
     train_for(args.out, 60.0 * args.minutes)
@@ -123,19 +125,21 @@ def export_command(args: argparse.Namespace) -> None:
     print("\n".join(f"{path}  {path.stat().st_size / 2**20:.1f} MiB" for path in parts))
 
 
-def write_params(out: Path, preset: str, changes: Sequence[str]) -> None:
-    """The committed params with a preset and some `section.key=value` over them, in the run's own folder."""
-    tree = load_params(ROOT / "params.yaml").model_dump(mode="json")
+def write_params(out: Path, params: Path, preset: str, changes: Sequence[str]) -> None:
+    """A params file with a preset and some `section.key=value` over it, in the run's own folder."""
+    tree = load_params(params).model_dump(mode="json")
     merge(tree, read_preset(preset, ROOT / "presets"))
     for change in changes:
-        key, _, text = change.partition("=")
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"-S {change}: no value; write SECTION.KEY=VALUE")
         overlay: Any = yaml.safe_load(text)
         for part in reversed(key.split(".")):
             overlay = {part: overlay}
         merge(tree, overlay)
-    parse_params(tree)
+    checked = parse_params(tree, where=f"{params} with {preset} and -S").model_dump(mode="json")
     out.mkdir(parents=True, exist_ok=True)
-    (out / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    (out / "params.yaml").write_text(yaml.safe_dump(checked, sort_keys=False), encoding="utf-8")
 
 
 def make_data(out: Path, dataset: str) -> None:

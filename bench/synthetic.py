@@ -13,7 +13,8 @@ import argparse
 import time
 from pathlib import Path
 
-from pipeline.config.params import ShapesParams, load_params
+from pipeline.config.data import ShapesParams
+from pipeline.config.params import load_params
 from pipeline.runtime.files import write_json
 from pipeline.synthetic.build import GeneratedSet
 from pipeline.synthetic.digits import load_digit_bank

@@ -22,7 +22,8 @@ from bench.contestants import Contestant, VideoSize, count_flops, our_contestant
 from bench.curve import sampler_curve
 from bench.facts import add_facts, machine_facts
 from bench.stopwatch import Timing, alternate
-from pipeline.config.params import Params, UnetParams, load_params, parse_params
+from pipeline.config.models import UnetParams
+from pipeline.config.params import Params, load_params, parse_params
 from pipeline.preset import merge, read_preset
 from pipeline.runtime.stage import run_stage
 from pipeline.training.precision import choose_dtype, tune_backends
@@ -39,7 +40,7 @@ def main() -> None:
         raise ValueError("--device cuda: no CUDA device here; leave it out to measure the CPU")
     tune_backends(device)
     params = fast_params(device)
-    seed = UnetParams.model_validate({**params.unet.model_dump(), **read_preset("seed")["unet"]})
+    seed = UnetParams.read({**params.unet.model_dump(), **read_preset("seed")["unet"]})
     found = describe_machine(device)
     print("  ".join(f"{key}: {value}" for key, value in found.items()))
     usual = PEER_SIZE[device.type]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.config.params import ReportParams
+from pipeline.config.evaluation import ReportParams
 from pipeline.report.files import Files, FolderFiles, RevisionFiles
 from pipeline.report.gather import Run, gather_run
 from pipeline.report.page import write_page
@@ -74,7 +74,7 @@ def compare(root: Path, before: str, after: str, out: Path) -> Comparison:
 def report_params(run: Run) -> ReportParams:
     """How much to show; the rest of an old revision's params need not fit today's code."""
     try:
-        return ReportParams.model_validate(run.params.get("report"))
+        return ReportParams.read(run.params.get("report"))
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{run.name}: params.yaml: report: {first['msg'].lower()}; compare newer runs") from None

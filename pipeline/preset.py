@@ -18,7 +18,6 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.config.params import parse_params
-from pipeline.runtime.files import whole_file
 from pipeline.runtime.stage import run_stage
 
 PRESETS = Path("presets")
@@ -43,20 +42,34 @@ def merge(tree: Any, overlay: dict[str, Any]) -> None:
 
 
 def apply_preset(name: str, path: Path = Path("params.yaml"), folder: Path = PRESETS) -> None:
-    """Write the overlay into a params file, comments kept, whole or not at all, and only where the result is valid."""
+    """Write the overlay into a params file, whole or not at all, and only where the result is valid.
+
+    Comments are kept, and everything stands as `dvc exp run -S` would write it.
+    """
     yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 120
+    yaml.default_flow_style = False
     tree = yaml.load(path)
-    merge(tree, read_preset(name, folder))
-    parse_params(json.loads(json.dumps(tree)), where=f"{path} with presets/{name}.yaml")
-    with whole_file(path) as partial:
-        yaml.dump(tree, partial)
+    merge(tree, _checked(name, path, folder))
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yaml.dump(tree, file)
+    partial.replace(path)
 
 
-def preset_args(name: str, folder: Path = PRESETS) -> list[str]:
-    """The overlay as `-S key=value` words for `dvc exp run`, free of spaces, so that a shell may split them."""
-    return [word for key, value in _flat(read_preset(name, folder)) for word in ("-S", f"{key}={_word(value)}")]
+def preset_args(name: str, folder: Path = PRESETS, path: Path = Path("params.yaml")) -> list[str]:
+    """The overlay as `-S key=value` words for `dvc exp run`, free of spaces, so that a shell may split them.
+
+    Raises ValueError where it does not go with the params file.
+    """
+    return [word for key, value in _flat(_checked(name, path, folder)) for word in ("-S", f"{key}={_word(value)}")]
+
+
+def _checked(name: str, path: Path, folder: Path) -> dict[str, Any]:
+    """The overlay, which leaves the params file valid."""
+    overlay, tree = read_preset(name, folder), YAML(typ="safe").load(path)
+    merge(tree, overlay)
+    parse_params(tree, where=f"{path} with {folder / name}.yaml")
+    return overlay
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -67,13 +80,9 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, float) and "e" in repr(value):
-        return f"{value:.10f}".rstrip("0")
     if isinstance(value, list):
-        return "[" + ",".join(_word(item) for item in value) + "]"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return "[" + ",".join(map(_word, value)) + "]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def main() -> None:

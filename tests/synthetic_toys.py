@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from pipeline.config.params import Colour, MovingMnistParams, Shape, ShapeMotion, ShapesParams, load_params
+from pipeline.config.data import Colour, MovingMnistParams, Shape, ShapeMotion, ShapesParams
+from pipeline.config.params import load_params
 from pipeline.data.shards import Row
 from pipeline.synthetic.digits import DigitBank, load_digit_bank
 
@@ -23,13 +24,13 @@ def members(kind: Any) -> tuple[str, ...]:
 
 def shapes_params(**changes: Any) -> ShapesParams:
     """The committed section with some keys changed, checked again."""
-    section = load_params(ROOT / "params.yaml").shapes.model_dump()
-    return ShapesParams.model_validate({**section, **changes})
+    section = load_params(ROOT / "tests/params.yaml").shapes.model_dump()
+    return ShapesParams.read({**section, **changes})
 
 
 def digits_params(**changes: Any) -> MovingMnistParams:
-    section = load_params(ROOT / "params.yaml").moving_mnist.model_dump()
-    return MovingMnistParams.model_validate({**section, **changes})
+    section = load_params(ROOT / "tests/params.yaml").moving_mnist.model_dump()
+    return MovingMnistParams.read({**section, **changes})
 
 
 @cache

@@ -17,6 +17,8 @@ from pipeline.model_io.model_card import WEIGHTS_FILE
 from pipeline.sampling.video_model import load_model
 from tests.model_toys import write_toy_model
 
+PARAMS = Path(__file__).with_name("params.yaml")
+
 
 def run(*words: str) -> None:
     args = quality.build_parser().parse_args(words)
@@ -28,7 +30,8 @@ def test_a_run_is_stopped_and_goes_on_and_each_checkpoint_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, figures = tmp_path / "run", tmp_path / "gpu.json"
-    command = ("train", "--out", str(out), "--json", str(figures), "--preset", "smoke", "--prompts", "8")
+    command = ("train", "--out", str(out), "--json", str(figures), "--prompts", "8")
+    command += ("--params", str(PARAMS), "--preset", "smoke")
     run(*command, "--minutes", "0")
     stopped = json.loads(figures.read_text(encoding="utf-8"))
     assert not (out / "models/unet").exists()
@@ -59,12 +62,28 @@ def test_a_run_is_stopped_and_goes_on_and_each_checkpoint_is_measured_once(
 
 
 def test_params_are_the_preset_with_changes(tmp_path: Path) -> None:
-    quality.write_params(tmp_path, "gpu", ["dataset=moving_mnist", "moving_mnist.objects=[2]", "train.lr=1.0e-4"])
+    quality.write_params(
+        tmp_path, PARAMS, "gpu", ["dataset=moving_mnist", "moving_mnist.objects=[2]", "train.lr=1e-05"]
+    )
     params = quality.load_params(tmp_path / "params.yaml")
-    assert (params.dataset, params.moving_mnist.objects, params.train.lr) == ("moving_mnist", (2,), 1.0e-4)
+    assert (params.dataset, params.moving_mnist.objects, params.train.lr) == ("moving_mnist", (2,), 1.0e-5)
     assert params.train.resolution == 64
-    with pytest.raises(ValueError, match=r"train\.lrr"):
-        quality.write_params(tmp_path, "gpu", ["train.lrr=1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("train.lrr=1", r"train\.lrr: unknown key"),
+        ("train.lr", r"-S train\.lr: no value"),
+        ("train.lr=.inf", r"train\.lr: inf is not allowed"),
+        ("train_gan.rivals=2", r"train_gan\.rivals: renamed to train_gan\.hard_negatives"),
+    ],
+)
+def test_a_wrong_change_is_one_line(tmp_path: Path, change: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        quality.write_params(tmp_path, PARAMS, "gpu", [change])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "params.yaml").exists()
 
 
 def test_the_first_snapshot_at_the_bar_gives_the_minutes() -> None:

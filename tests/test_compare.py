@@ -41,7 +41,7 @@ stages:
 @pytest.fixture(scope="module")
 def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
-    write_run(root, ROOT / "params.yaml")
+    write_run(root, ROOT / "tests/params.yaml")
     return root
 
 

@@ -10,18 +10,19 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from pipeline.config.params import DiffusionParams, load_params
+from pipeline.config.models import DiffusionParams
+from pipeline.config.params import load_params
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.schedules import BetaSchedule, FlowSchedule, cosine_betas
 from pipeline.sampling.samplers import posterior
 
-PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+PARAMS = load_params(Path(__file__).with_name("params.yaml"))
 SCHEDULES = ["flow", "cosine"]
 OBJECTIVES = ["x0", "eps", "v"]
 
 
 def changed(**values: object) -> DiffusionParams:
-    return DiffusionParams.model_validate({**PARAMS.diffusion.model_dump(), **values})
+    return DiffusionParams.read({**PARAMS.diffusion.model_dump(), **values})
 
 
 def normal(seed: int, *shape: int) -> Tensor:

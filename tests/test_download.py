@@ -38,7 +38,7 @@ CAPTIONS_ZIP = zip_bytes({"train_val_annotation/train_val_videodatainfo.json": j
 
 
 def write_params(folder: Path, **download: Any) -> Path:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
     tree["download"] |= download
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(tree))

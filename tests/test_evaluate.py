@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.params import EvaluateParams, JudgeParams
+from pipeline.config.evaluation import EvaluateParams, JudgeParams
 from pipeline.data.gif import Clip
 from pipeline.data.samples import Sample, read_samples
 from pipeline.data.shards import Row, read_rows, to_row, write_set, write_shard

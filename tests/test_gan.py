@@ -16,7 +16,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from pipeline.config.params import TrainGanParams, load_params, parse_params
+from pipeline.config.params import load_params, parse_params
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.batches import make_batch
 from pipeline.gan.discriminators import Discriminator, Views
 from pipeline.gan.generator import Layers, VideoGenerator, doublings, render
@@ -490,7 +491,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_seed(toy_root: Path) -> N
 
 
 def test_the_old_settings_are_a_preset() -> None:
-    tree = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    tree = load_params(ROOT / "tests/params.yaml").model_dump(mode="json")
     overlay = yaml.safe_load((ROOT / "presets/seed_gan.yaml").read_text())
     for section, values in overlay.items():
         tree[section] |= values

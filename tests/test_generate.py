@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline import generate
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.data.gif import encode_gif
 from pipeline.generation.clip_files import SLUG_BYTES, slug
 from pipeline.generation.draw import read_clip

@@ -23,7 +23,7 @@ COUNTS = {"train": 128, "val": 8}
 
 def write_preset(root: Path) -> None:
     """params.yaml with the preset at a width for two cores, and clips of its own kind: 64 px, up to two objects."""
-    tree = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    tree = load_params(ROOT / "tests/params.yaml").model_dump(mode="json")
     merge(tree, read_preset("gpu", ROOT / "presets"))
     tree["unet"] |= {"dim": 16, "attn_heads": 2, "attn_dim_head": 8, "cond_dim": 64, "blocks_per_level": 1}
     tree["train"] |= {"steps": STEPS, "batch_size": 2, "compile": False, "val_every": STEPS // 2}

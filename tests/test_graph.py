@@ -115,6 +115,7 @@ def fresh_clone(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
+    shutil.copyfile(ROOT / "tests/params.yaml", folder / "params.yaml")
     apply_preset("smoke", folder / "params.yaml", folder / "presets")
     git(folder, "init", "-q")
     git(folder, "add", "-A")
@@ -264,7 +265,7 @@ def test_experiments_are_queued_in_a_fresh_clone_and_run_by_a_worker(run: Path, 
     ],
 )
 def test_bad_input_is_one_line_and_no_traceback(tmp_path: Path, edit: dict[str, Any], says: str) -> None:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
     for key, value in edit.items():
         tree[key] = {**tree[key], **value} if isinstance(value, dict) else value
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))

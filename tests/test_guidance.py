@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config.params import DiffusionParams, SamplingParams, load_params
+from pipeline.config.models import DiffusionParams, SamplingParams
+from pipeline.config.params import load_params
 from pipeline.diffusion.process import Diffusion
 from pipeline.sampling.guidance import GuidedDenoiser, guided_denoiser, join_texts, threshold
 from pipeline.sampling.samplers import sample_video
 from pipeline.text.captions import TextBatch
 
-PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+PARAMS = load_params(Path(__file__).with_name("params.yaml"))
 NULL = 0.01  # what the fake network adds for the null caption
 
 
@@ -53,7 +54,7 @@ def denoiser(
     **values: object,
 ) -> GuidedDenoiser:
     plain = {"guidance_interval": (0.0, 1.0), "guidance_scale": 1.0}
-    sampling = SamplingParams.model_validate({**PARAMS.sampling.model_dump(), **plain, **values})
+    sampling = SamplingParams.read({**PARAMS.sampling.model_dump(), **plain, **values})
     return guided_denoiser(network, Diffusion(diffusion), text, sampling, negative)
 
 
@@ -121,7 +122,7 @@ def test_guidance_acts_inside_its_interval_only() -> None:
 @pytest.mark.parametrize("objective", ["eps", "v"])
 def test_guidance_is_the_same_said_as_noise_or_as_velocity(objective: str) -> None:
     """Guidance of the predictions and of x0_pred agree, for both are affine in each other."""
-    params = DiffusionParams.model_validate({**PARAMS.diffusion.model_dump(), "objective": objective})
+    params = DiffusionParams.read({**PARAMS.diffusion.model_dump(), "objective": objective})
     diffusion, t = Diffusion(params), torch.tensor(0.2, dtype=torch.float64)
     small = X * 0.1
     made = denoiser(FakeNetwork(), TEXT, diffusion=params, guidance_scale=1.5)(small, t)
@@ -148,7 +149,7 @@ def test_dynamic_thresholding_is_a_param() -> None:
     loud = 30.0 * X
     t = torch.tensor(0.5)
     static = denoiser(FakeNetwork(), TEXT)(loud, t)
-    dynamic = denoiser(FakeNetwork(), TEXT, diffusion=DiffusionParams.model_validate(params))(loud, t)
+    dynamic = denoiser(FakeNetwork(), TEXT, diffusion=DiffusionParams.read(params))(loud, t)
     assert dynamic.abs().max() <= 1.0
     assert (dynamic.abs() == 1.0).double().mean() < 0.15 < (static.abs() == 1.0).double().mean()
 
@@ -162,7 +163,7 @@ def test_joined_texts_pad_the_shorter() -> None:
 def test_guidance_changes_samples_and_the_caption_too() -> None:
     def video(number: float, scale: float) -> Tensor:
         values = {**PARAMS.sampling.model_dump(), "guidance_scale": scale, "num_inference_steps": 3}
-        sampling = SamplingParams.model_validate(values)
+        sampling = SamplingParams.read(values)
         shape, text = (3, 2, 4, 4), captions(number)
         return sample_video(
             FakeNetwork(), Diffusion(PARAMS.diffusion), text, sampling, seeds=[0], shape=shape, device="cpu"

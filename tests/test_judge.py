@@ -9,7 +9,9 @@ import pytest
 import torch
 import yaml
 
-from pipeline.config.params import JudgeParams, MovingMnistParams, ShapesParams, load_params
+from pipeline.config.data import MovingMnistParams, ShapesParams
+from pipeline.config.evaluation import JudgeParams
+from pipeline.config.params import load_params
 from pipeline.data.gif import Clip
 from pipeline.data.shards import Row, load_rows, to_row, write_set, write_shard
 from pipeline.judge.build import digit_crops
@@ -25,6 +27,8 @@ from pipeline.synthetic.moving_digits import DigitsSet, digits_set
 from pipeline.synthetic.shapes import ShapesSet, shapes_set
 from stages.judge import main
 
+PARAMS = Path(__file__).with_name("params.yaml")
+
 
 def toy_set(made: ShapesSet | DigitsSet, root: Path, train: int, val: int) -> None:
     counts = {"train": train, "val": val}
@@ -34,7 +38,7 @@ def toy_set(made: ShapesSet | DigitsSet, root: Path, train: int, val: int) -> No
 
 
 def params_file(path: Path, dataset: str, **judge: Any) -> Path:
-    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree = yaml.safe_load(PARAMS.read_text())
     tree["dataset"] = dataset
     tree["judge"] |= {"steps": 12, "batch_size": 8, "width": 8, "feature_dim": 8} | judge
     path.write_text(yaml.safe_dump(tree))
@@ -52,11 +56,11 @@ def run(root: Path, dataset: str, out: str = "judge", **judge: Any) -> Judge:
 
 
 def shapes(**changes: Any) -> ShapesSet:
-    return shapes_set(ShapesParams(**(load_params().shapes.model_dump() | changes)))
+    return shapes_set(ShapesParams.read(load_params(PARAMS).shapes.model_dump() | changes))
 
 
 def digits(**changes: Any) -> DigitsSet:
-    section = MovingMnistParams(**(load_params().moving_mnist.model_dump() | changes))
+    section = MovingMnistParams.read(load_params(PARAMS).moving_mnist.model_dump() | changes)
     return digits_set(section, load_digit_bank(section))
 
 

@@ -88,7 +88,7 @@ def test_what_the_stage_wrote_draws_alone_what_generate_draws(
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_the_defaults_of_a_folder_are_the_sampling_of_its_params(preset: str | None) -> None:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((ROOT / "tests/params.yaml").read_text(encoding="utf-8"))
     merge(tree, read_preset(preset, ROOT / "presets") if preset else {})
     params = parse_params(tree)
     assert default_sampling(params.diffusion) == params.sampling

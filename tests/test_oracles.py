@@ -1,13 +1,15 @@
 """The shapes oracle on clips drawn by the generator, and on clips that a generative model might make of them."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.config.params import Colour, Shape, ShapeMotion, ShapesParams, load_params
+from pipeline.config.data import Colour, Shape, ShapeMotion, ShapesParams
+from pipeline.config.params import load_params
 from pipeline.data.cielab import to_lab
 from pipeline.data.shards import Row
 from pipeline.judge.oracles import colour_names, silhouettes
@@ -27,8 +29,8 @@ def flat(union: Any) -> tuple[str, ...]:
 
 @cache
 def a_set(**changes: Any) -> ShapesSet:
-    section = load_params().shapes.model_dump() | {"seed": SEED} | changes
-    return shapes_set(ShapesParams(**section))
+    section = load_params(Path(__file__).with_name("params.yaml")).shapes.model_dump() | {"seed": SEED} | changes
+    return shapes_set(ShapesParams.read(section))
 
 
 def everything(**changes: Any) -> ShapesSet:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
-    write_run(root, ROOT / "params.yaml")
+    write_run(root, ROOT / "tests/params.yaml")
     return root
 
 

@@ -42,7 +42,7 @@ CUT = """[...document.querySelectorAll("table")].filter((table) => table.offsetP
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of as many prompts as the default shows; one caption is a word of 300 letters."""
     root = tmp_path_factory.mktemp("run")
-    write_run(root, ROOT / "params.yaml")
+    write_run(root, ROOT / "tests/params.yaml")
     files = FolderFiles(root)
     run = gather.gather_run(files, "this run")
     many = toy_samples("unet", prompts=12)

@@ -14,7 +14,8 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from pipeline.config.params import DiffusionParams, SamplingParams, load_params
+from pipeline.config.models import DiffusionParams, SamplingParams
+from pipeline.config.params import load_params
 from pipeline.diffusion.process import Diffusion
 from pipeline.sampling.interpolation import interpolate_clips
 from pipeline.sampling.samplers import (
@@ -30,7 +31,7 @@ from pipeline.sampling.samplers import (
     seeded_generators,
 )
 
-PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+PARAMS = load_params(Path(__file__).with_name("params.yaml"))
 MEAN, STD = 0.4, 0.7  # of the data
 SCHEDULES = ["flow", "cosine"]
 
@@ -59,11 +60,11 @@ class GaussianDenoiser:
 
 def gaussian(schedule: str) -> GaussianDenoiser:
     params = {**PARAMS.diffusion.model_dump(), "schedule": schedule}
-    return GaussianDenoiser(Diffusion(DiffusionParams.model_validate(params)))
+    return GaussianDenoiser(Diffusion(DiffusionParams.read(params)))
 
 
 def sampling(**values: object) -> SamplingParams:
-    return SamplingParams.model_validate({**PARAMS.sampling.model_dump(), **values})
+    return SamplingParams.read({**PARAMS.sampling.model_dump(), **values})
 
 
 def draw(sample: Callable[..., Tensor], schedule: str, steps: int, *, n: int = 1, elements: int = 64) -> Tensor:
@@ -220,7 +221,7 @@ def test_evaluations_a_sampler_takes(name: str, evaluations: int) -> None:
 def test_a_video_stays_finite_and_in_range_whatever_the_dialect(name: str, schedule: str, objective: str) -> None:
     """At t = 1 flow has no signal left, at t = 0 no noise: a network that answers 0 still gives a video."""
     params = {**PARAMS.diffusion.model_dump(), "schedule": schedule, "objective": objective}
-    diffusion = Diffusion(DiffusionParams.model_validate(params))
+    diffusion = Diffusion(DiffusionParams.read(params))
     video = sample_video(
         lambda x, t, text, drop_text=None: torch.zeros_like(x),
         diffusion,

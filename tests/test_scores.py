@@ -38,7 +38,7 @@ def test_wilson_against_published_intervals() -> None:
 
 
 def test_600_prompts_give_four_points() -> None:
-    share = wilson_share(300, load_params(ROOT / "params.yaml").evaluate.prompts)
+    share = wilson_share(300, load_params(ROOT / "tests/params.yaml").evaluate.prompts)
     assert (share.high - share.low) / 2 < 0.0401
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.params import TranscodeParams, load_params
+from pipeline.config.data import TranscodeParams
+from pipeline.config.params import load_params
 from pipeline.data.gif import Clip, encode_gif
 from pipeline.data.shards import Row, load_rows, read_captions, read_rows, read_set, to_row, write_set, write_shard
 from pipeline.shards import captioned_sheet, choose, main
@@ -70,9 +71,7 @@ def test_a_missing_set_says_what_to_do(tmp_path: Path) -> None:
 
 def shape(**changes: object) -> TranscodeParams:
     toy = {"frames": 6, "resolution": 24, "clips_per_shard": 4, "time_limit_s": 20.0, "max_rejected_share": 0.9}
-    return TranscodeParams.model_validate(
-        {**load_params(ROOT / "params.yaml").transcode.model_dump(), **toy, **changes}
-    )
+    return TranscodeParams.read({**load_params(ROOT / "tests/params.yaml").transcode.model_dump(), **toy, **changes})
 
 
 def test_export_and_import_give_the_same_shards(folder: Path, tmp_path: Path) -> None:
@@ -170,7 +169,7 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     with Image.open(tmp_path / "sheet.png", formats=("PNG",)) as image:
         assert image.size[0] == 8 * 26 - 2
     main(["export", str(tmp_path / "plain"), "--set", str(folder), "--split", "train"])
-    options = ["--frames", "6", "--resolution", "24", "--params", str(ROOT / "params.yaml")]
+    options = ["--frames", "6", "--resolution", "24", "--params", str(ROOT / "tests/params.yaml")]
     main(["import", str(tmp_path / "plain"), "--set", str(tmp_path / "back"), *options])
     assert "5 clips" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"error: .*no such shard or set"):

@@ -33,7 +33,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def params_file(folder: Path, section: str, **changes: Any) -> Path:
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((ROOT / "tests/params.yaml").read_text(encoding="utf-8"))
     tree[section].update(changes)
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.config.params import Colour, Shape, ShapeMotion
+from pipeline.config.data import Colour, Shape, ShapeMotion
 from pipeline.data.gif import decode_gif
 from pipeline.synthetic.backgrounds import contrast, make_background
 from pipeline.synthetic.draw import RGB, Painted, coverage, draw

@@ -352,7 +352,7 @@ def test_the_stage(
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     caplog.set_level(logging.INFO)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    params = (ROOT / "tests/params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(params.replace("encoder: packaged", f"encoder: {folder}"), encoding="utf-8")
     shard = [toy_row(f"k{i}", caption, "a red circle") for i, caption in enumerate(sentences())]
     write_shard(tmp_path / "shards" / "shapes" / "shard-00000.parquet", [*shard, toy_row("bad", "")])

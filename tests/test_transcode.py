@@ -17,7 +17,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.config.params import TranscodeParams, load_params
+from pipeline.config.data import TranscodeParams
+from pipeline.config.params import load_params
 from pipeline.data.shards import read_rows, read_set
 from pipeline.runtime.executors import open_workers
 from pipeline.runtime.metrics import machine_file
@@ -30,12 +31,12 @@ from tests.process_toys import is_running
 from tests.video_fixtures import H264, corners, encode
 
 ROOT = Path(__file__).resolve().parent.parent
-SECTION = load_params(ROOT / "params.yaml").transcode
+SECTION = load_params(ROOT / "tests/params.yaml").transcode
 TOY = {"resolution": 16, "frames": 4, "clips_per_shard": 5, "time_limit_s": 20.0, "memory_limit_gb": 2.0}
 
 
 def section(**changes: object) -> TranscodeParams:
-    return TranscodeParams.model_validate({**SECTION.model_dump(), **TOY, **changes})
+    return TranscodeParams.read({**SECTION.model_dump(), **TOY, **changes})
 
 
 def make_raw(folder: Path, clips: dict[str, bytes], captions: dict[str, list[str]] | None = None) -> Path:
@@ -164,7 +165,7 @@ def test_a_folder_of_animations_and_stills_is_a_set(tmp_path: Path, monkeypatch:
     images[2].save(folder / "f.jpg", quality=95)
     for name in "abcdef":
         (folder / f"{name}.txt").write_text(f"colours of {name}\n\n", encoding="utf-8")
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((ROOT / "tests/params.yaml").read_text(encoding="utf-8"))
     tree["download"] |= {"source": "local", "path": "clips"}
     tree["transcode"] |= TOY
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -269,7 +270,10 @@ def test_the_stage_on_real_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     for name in ("first", "second"):
         transcode.main(
-            params_path=ROOT / "params.yaml", raw=raw, out=tmp_path / name / "set", metrics=tmp_path / f"{name}.json"
+            params_path=ROOT / "tests/params.yaml",
+            raw=raw,
+            out=tmp_path / name / "set",
+            metrics=tmp_path / f"{name}.json",
         )
     assert contents(tmp_path / "first" / "set") == contents(tmp_path / "second" / "set")
     metrics = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))

@@ -11,7 +11,8 @@ import yaml
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
-from pipeline.config.params import UnetParams, load_params
+from pipeline.config.models import UnetParams
+from pipeline.config.params import load_params
 from pipeline.diffusion.unet import cpu_kernels as cpu
 from pipeline.diffusion.unet.attention import (
     CrossAttention,
@@ -27,9 +28,9 @@ from pipeline.diffusion.unet.unet3d import Shrink, SplitFrames, UNet3D, Widen, b
 from pipeline.text.captions import TextBatch
 
 ROOT = Path(__file__).parents[1]
-DEFAULT = load_params(ROOT / "params.yaml").unet
+DEFAULT = load_params(ROOT / "tests/params.yaml").unet
 SEED_OVERLAY = yaml.safe_load((ROOT / "presets/seed.yaml").read_text())["unet"]
-SEED = UnetParams.model_validate({**DEFAULT.model_dump(), **SEED_OVERLAY})
+SEED = UnetParams.read({**DEFAULT.model_dump(), **SEED_OVERLAY})
 WIDTH, TOKENS = 12, 5  # of the fake caption vectors
 FRAMES, RESOLUTION = 4, 16
 
@@ -79,7 +80,7 @@ OLD = {  # the seed network, narrow
 
 def build(channels: int = 3, **changes: object) -> UNet3D:
     torch.manual_seed(0)
-    params = UnetParams.model_validate({**PLAIN, **changes})
+    params = UnetParams.read({**PLAIN, **changes})
     return build_unet(params, frames=FRAMES, resolution=RESOLUTION, channels=channels, text_width=WIDTH).eval()
 
 
@@ -129,7 +130,7 @@ def test_any_channels_with_and_without_text(layout: dict[str, object], channels:
 
 @pytest.mark.parametrize(("frames", "resolution"), [(1, 8), (3, 24), (10, 32)])
 def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
-    params = UnetParams.model_validate({**PLAIN, **FAST, "fold_frames": (1, 1), "unfold_frames": None})
+    params = UnetParams.read({**PLAIN, **FAST, "fold_frames": (1, 1), "unfold_frames": None})
     network = build_unet(params, frames=frames, resolution=resolution, channels=1, text_width=WIDTH)
     x = torch.randn(1, 1, frames, resolution, resolution)
     assert network(x, times(1), None).shape == x.shape
@@ -137,10 +138,10 @@ def test_any_size_that_the_levels_divide(frames: int, resolution: int) -> None:
 
 @pytest.mark.parametrize(
     ("frames", "resolution", "numbers"),
-    [(4, 30, ["30", "4"]), (4, 17, ["17", "4"]), (5, 16, ["5 frames", "2"])],
+    [(4, 30, ["30", "4"]), (4, 17, ["17", "4"]), (5, 16, ["frames: 5", "2"])],
 )
 def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resolution: int, numbers: list[str]) -> None:
-    params = UnetParams.model_validate({**PLAIN, "fold_frames": (2, 1)})
+    params = UnetParams.read({**PLAIN, "fold_frames": (2, 1)})
     with pytest.raises(ValueError) as error:
         build_unet(params, frames=frames, resolution=resolution, channels=3, text_width=WIDTH)
     assert all(number in str(error.value) for number in numbers)

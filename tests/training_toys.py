@@ -66,7 +66,7 @@ def write_toy_table(path: Path, captions: list[str]) -> None:
 
 def toy_params(**train: Any) -> Params:
     """The committed params at toy measures; keywords change the train section."""
-    tree = load_params(Path(__file__).parents[1] / "params.yaml").model_dump(mode="json")
+    tree = load_params(Path(__file__).with_name("params.yaml")).model_dump(mode="json")
     tree["unet"] |= {
         "dim": 16,
         "dim_mults": [2],

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from pipeline.config.params import DiffusionParams
+from pipeline.config.models import DiffusionParams
 from pipeline.diffusion.schedules import build_schedule
 
 SCALE_MIN = 1e-5  # of the divisor alpha: below every table's, above flow's exact zero at t = 1

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from pipeline.config.params import DiffusionParams
+from pipeline.config.models import DiffusionParams
 
 BETA_MAX = 0.999  # Nichol & Dhariwal 2021, section 3.2: no singularity at t = 1
 

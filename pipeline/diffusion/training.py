@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config.params import DiffusionParams, TrainParams, UnetParams
+from pipeline.config.models import DiffusionParams, UnetParams
+from pipeline.config.training import TrainParams
 from pipeline.diffusion.batches import HostBatch, make_host_batch
 from pipeline.diffusion.noise import Draws, DropShares, draw_step
 from pipeline.diffusion.process import Diffusion

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.diffusion.noise import noise_of_seeds
 from pipeline.diffusion.process import Diffusion
 from pipeline.model_io.clip_dataset import (

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import DiffusionParams, EvaluateParams
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.models import DiffusionParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.samples import Sample
 from pipeline.data.shards import read_rows, read_set

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.evaluation.prompts import PromptSet
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress

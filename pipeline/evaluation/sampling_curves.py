@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import EvaluateParams, SamplingParams
+from pipeline.config.evaluation import EvaluateParams
+from pipeline.config.models import SamplingParams
 from pipeline.evaluation.prompt_sampler import PromptSampler, Samples
 from pipeline.evaluation.prompts import PromptSet
 
@@ -52,7 +53,7 @@ def sampling_curves(
     for sweep in sweeps:
         curves[sweep.name] = curve = Curve([], {})
         for value in sweep.values:
-            changed = SamplingParams.model_validate({**default.model_dump(), sweep.field: value})
+            changed = SamplingParams.read({**default.model_dump(), sweep.field: value})
             if changed == default:
                 samples = known.first(len(asked))
             else:

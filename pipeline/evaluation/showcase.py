@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.params import EvaluateParams
+from pipeline.config.evaluation import EvaluateParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.gif import encode_gif
 from pipeline.data.samples import Role, Sample, SampleScores

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.text_encoder import TEXT_DIM
 
 LAST_GRID = 4  # px, where the clip discriminator flattens

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.models import check_doubled
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.text_encoder import TEXT_DIM, TextEncoder, Vocabulary
 from pipeline.model_io.model_card import ModelCard, read_section
 
@@ -51,10 +52,8 @@ class Layers:
 
 def doublings(resolution: int) -> int:
     """The number of times the stem doubles to reach `resolution`. Raises ValueError where it never does."""
-    times = round(math.log2(resolution / STEM)) if resolution >= STEM else 0
-    if times < 1 or STEM * 2**times != resolution:
-        raise ValueError(f"train_gan.resolution={resolution} is not {STEM} doubled: use 16, 32, 64, 128 …")
-    return times
+    check_doubled(resolution)
+    return round(math.log2(resolution / STEM))
 
 
 class GrowBlock(nn.Module):

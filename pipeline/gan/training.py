@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.params import TrainGanParams
+from pipeline.config.training import TrainGanParams
 from pipeline.gan.batches import Batch, make_batch
 from pipeline.gan.discriminators import Discriminator, VideoFeatures, Views
 from pipeline.gan.generator import VideoGenerator, render

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from pipeline.config.params import SamplingParams, load_params
+from pipeline.config.models import SamplingParams
+from pipeline.config.params import load_params
 from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.gif import decode_gif, frame_delay_cs
 from pipeline.generation.clip_files import record, reserve, slug
@@ -86,7 +87,7 @@ def choose_sampling(model: VideoModel, folder: Path, args: argparse.Namespace) -
     elif (ROOT / "params.yaml").is_file():
         base, source = load_params(ROOT / "params.yaml").sampling, "params.yaml"
     try:
-        return SamplingChoice(SamplingParams.model_validate({**base.model_dump(), **flags(args)}), source)
+        return SamplingChoice(SamplingParams.read({**base.model_dump(), **flags(args)}), source)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{first['loc'][0]}={first['input']!r}: {first['msg'].lower()}") from None

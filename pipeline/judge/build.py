@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.config.params import JudgeParams
+from pipeline.config.evaluation import JudgeParams
 from pipeline.data.frames import even_indices
 from pipeline.data.shards import LoadedSplit, load_rows, read_rows, read_set
 from pipeline.judge.digit_training import train_digit_reader

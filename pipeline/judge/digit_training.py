@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.config.params import JudgeParams
+from pipeline.config.evaluation import JudgeParams
 from pipeline.judge.features import fit
 from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader
 

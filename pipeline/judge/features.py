@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.config.params import JudgeParams
+from pipeline.config.evaluation import JudgeParams
 from pipeline.model_io.tensors import to_model
 from pipeline.runtime.progress import Progress
 

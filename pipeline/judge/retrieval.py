@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.config.params import JudgeParams
+from pipeline.config.evaluation import JudgeParams
 from pipeline.judge.features import FeatureNet, embed, fit
 from pipeline.model_io.tensors import to_model
 from pipeline.text.vocabulary import vocabulary_of, words_of

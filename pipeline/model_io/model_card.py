@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.config.earlier import in_todays_keys
-from pipeline.config.params import Section
+from pipeline.config.section import Section
 from pipeline.runtime.files import write_bytes, write_json
 
 Family = Literal["unet", "gan"]
@@ -100,7 +100,7 @@ def read_card(folder: Path) -> ModelCard:
 def read_section(kind: type[SectionT], card: ModelCard, section: str) -> SectionT:
     """A params section of a card as its typed record. Raises ValueError, one line, where another version wrote it."""
     try:
-        return kind.model_validate(card.section(section))
+        return kind.read(card.section(section))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([section, *(str(part) for part in first["loc"])])

@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.config.params import ReportParams
+from pipeline.config.evaluation import ReportParams
 from pipeline.report.accuracy import accuracy, ladder
 from pipeline.report.curves import learning_charts, sampling_charts, sampling_note
 from pipeline.report.distances import distance_notes, distance_rows, why_none

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.config.params import ReportParams
+from pipeline.config.evaluation import ReportParams
 from pipeline.data.samples import Role, Sample
 from pipeline.report.gather import ModelResult
 from pipeline.report.pictures import Strip, film_strip

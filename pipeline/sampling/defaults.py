@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.config.params import DiffusionParams, SamplingParams
+from pipeline.config.models import DiffusionParams, SamplingParams
 from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.runtime.files import write_json
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.diffusion.process import Diffusion, broadcast_over
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pipeline.config.params import SamplingParams
+from pipeline.config.models import SamplingParams
 from pipeline.diffusion.process import Diffusion
 from pipeline.sampling.guidance import VideoNetwork, guided_denoiser
 from pipeline.sampling.samplers import build_sampler, draw_noise_like, seeded_generators

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import DiffusionParams, LoopParams, SamplingParams
+from pipeline.config.models import DiffusionParams, SamplingParams
+from pipeline.config.training import LoopParams
 from pipeline.diffusion.process import Diffusion
 from pipeline.sampling.samplers import sample_video
 from pipeline.text.captions import CaptionTable

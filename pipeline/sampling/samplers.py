@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from pipeline.sampling.guidance import VideoNetwork, guided_denoiser
 
 if TYPE_CHECKING:
-    from pipeline.config.params import SamplingParams
+    from pipeline.config.models import SamplingParams
     from pipeline.diffusion.process import Diffusion
     from pipeline.text.captions import TextBatch
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.config.params import DiffusionParams, SamplingParams, UnetParams
+from pipeline.config.models import DiffusionParams, SamplingParams, UnetParams
 from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard, read_card, read_section
 from pipeline.model_io.tensors import to_frames, to_model
 from pipeline.sampling.defaults import folder_sampling

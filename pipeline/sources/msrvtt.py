@@ -6,7 +6,7 @@ import zipfile
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from pipeline.config.params import DownloadParams
+from pipeline.config.data import DownloadParams
 from pipeline.runtime.files import link_or_copy
 from pipeline.sources import kaggle, local
 from pipeline.sources.captions import read_captions

@@ -17,7 +17,7 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 
-from pipeline.config.params import DownloadParams
+from pipeline.config.data import DownloadParams
 from pipeline.runtime.progress import Progress
 from pipeline.sources.manifest import Manifest, describe
 from pipeline.sources.sample_scenes import HEIGHT, SCENES, WIDTH, Details, Scene, draw_details

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.config.params import SyntheticParams
+from pipeline.config.data import SyntheticParams
 from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.runtime.executors import open_workers, worker_count
 from pipeline.runtime.files import move_folder

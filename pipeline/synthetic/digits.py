@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline.config.params import MovingMnistParams
+from pipeline.config.data import MovingMnistParams
 from pipeline.runtime.own_path import own_path
 from pipeline.sources.kaggle import download
 from pipeline.synthetic.idx import LabelledImages, read_idx

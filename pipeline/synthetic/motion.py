@@ -36,25 +36,6 @@ MARGIN_PX = 0.5  # between an object and the edge of the canvas
 GAP_PX = 2.0  # between objects, in every frame: a clear pixel at least
 TRIES = (32, 160)  # random starts, in two goes, before several objects are said to have no room
 
-LEAST_FRAMES = {  # in which a motion can be told: a turn seen, or a turning square not mistaken for another
-    "bounce-horizontal": 6,
-    "bounce-vertical": 6,
-    "zigzag-horizontal": 9,
-    "zigzag-vertical": 9,
-    "rotate-clockwise": 12,
-    "rotate-counterclockwise": 12,
-}
-
-
-def check_frames(motions: tuple[str, ...], frames: int, section: str) -> None:
-    """Raise ValueError where a clip is too short for one of its motions."""
-    for motion in motions:
-        if frames < LEAST_FRAMES.get(motion, 2):
-            raise ValueError(
-                f"{section}.frames={frames} is too short to see {motion}, which needs {LEAST_FRAMES[motion]}; "
-                f"raise it or take {motion} out of {section}.motions"
-            )
-
 
 def jitter(rng: np.random.Generator) -> float:
     return 1.0 + SPEED_JITTER * rng.uniform(-1.0, 1.0)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.params import LoopParams
+from pipeline.config.training import LoopParams
 from pipeline.model_io.clip_dataset import Clips, ClipShape, open_clips
 from pipeline.model_io.seeds import EPOCH_STREAM, STEP_STREAM
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.training.muon import Muon, matrix_shape
 
 MUON_SMALLEST_SIDE = 16  # thinner matrices (depthwise kernels, gains) are AdamW's

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.config.params import LoopParams
+from pipeline.config.training import LoopParams
 from pipeline.data.gif import encode_gif
 from pipeline.model_io.clip_dataset import index_split, split_names, validation_split
 from pipeline.model_io.tensors import to_frames

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.config.params import TrainParams
+from pipeline.config.training import TrainParams
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.training.distributed import DistContext
 

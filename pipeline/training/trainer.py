@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.config.params import LoopParams
+from pipeline.config.training import LoopParams
 from pipeline.model_io.model_card import Family
 from pipeline.text.captions import EncoderInfo
 from pipeline.training.ema import Ema

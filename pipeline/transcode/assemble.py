@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.config.params import TranscodeParams
+from pipeline.config.data import TranscodeParams
 from pipeline.data.shards import Row, write_set, write_shard
 from pipeline.runtime.files import link_or_copy, whole_folder, write_csv, write_json
 from pipeline.runtime.jobs import Workers, map_groups

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import TranscodeParams
+from pipeline.config.data import TranscodeParams
 from pipeline.data.gif import decode_gif
 from pipeline.data.shards import Row, read_set, read_shard, shard_paths, write_set, write_shard
 from pipeline.runtime.executors import open_workers

@@ -13,7 +13,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from pipeline.config.params import UnetParams
+from pipeline.config.models import UnetParams
 from pipeline.text.captions import TextBatch
 
 TIME_SCALE = 1000.0  # t in [0, 1] is embedded as the timestep index that the sinusoids were made for

@@ -19,7 +19,7 @@ from einops import rearrange
 from rotary_embedding_torch import RotaryEmbedding
 from torch import Tensor, nn
 
-from pipeline.config.params import UnetParams
+from pipeline.config.models import UnetParams
 from pipeline.diffusion.unet.attention import (
     NORMS,
     CellLinear,
@@ -144,7 +144,7 @@ class UNet3D(nn.Module):
         self.channels_out = p.out_dim or channels
         self.cells = resolution // p.patch
         self.down_frames = frames_per_level(frames, p.fold_frames)
-        self.unfolds = unfolds(p)
+        self.unfolds = p.unfold_frames or p.fold_frames  # the first are those of one cell of the output
         self.up_frames = frames_per_level(frames, self.unfolds)
         self.grid_frames = self.down_frames[0]
         self.conditioning = Conditioning(p, frames=self.up_frames[0], text_width=text_width)
@@ -299,11 +299,6 @@ class UNet3D(nn.Module):
         return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.up_frames[0], pf=pf, ph=ph, pw=ph)
 
 
-def unfolds(p: UnetParams) -> list[int]:
-    """Per level, the frames that its way out gives back; the first are those of one cell of the answer."""
-    return list(p.unfold_frames or p.fold_frames)
-
-
 def frames_per_level(frames: int, folds: Sequence[int]) -> list[int]:
     """Frames of each level's grid where `folds` of them become one, level by level."""
     return [frames // math.prod(folds[: index + 1]) for index in range(len(folds))]
@@ -319,21 +314,7 @@ def _per_frame(vector: Tensor, frames: int) -> Tensor:
 def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> UNet3D:
     """The network for videos (B, channels, frames, resolution, resolution) and captions of `text_width`.
 
-    Raises ValueError, naming the numbers, where the patches and levels do not divide the video.
+    Raises ValueError, naming the key, where the patches and levels do not divide the video.
     """
-    levels = len(p.dim_mults)
-    step = p.patch * 2 ** (levels - 1)
-    if resolution % step:
-        raise ValueError(
-            f"resolution {resolution} does not divide by {step} = unet.patch {p.patch} x 2^{levels - 1} for "
-            f"{levels} levels (unet.dim_mults): change one of the three"
-        )
-    fold = math.prod(p.fold_frames)
-    if frames % fold:
-        raise ValueError(
-            f"{frames} frames do not divide by {fold}, the product of unet.fold_frames {list(p.fold_frames)}: "
-            f"change one of them"
-        )
-    if p.dim % 2:
-        raise ValueError(f"unet.dim={p.dim} is odd; the time embedding needs an even one")
+    p.check_size(frames, resolution)
     return UNet3D(p, frames=frames, resolution=resolution, channels=channels, text_width=text_width)
