@@ -15,7 +15,7 @@ from pipeline.config.params import load_params
 from pipeline.data.gif import Clip
 from pipeline.data.shards import Row, load_rows, to_row, write_set, write_shard
 from pipeline.judge.build import digit_crops
-from pipeline.judge.digit_training import augment
+from pipeline.judge.digit_training import augment, train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets
 from pipeline.judge.judge import Judge, JudgeCard, load_judge, save_judge
 from pipeline.judge.oracles.digit_classifier import NO_DIGIT, SIDE, DigitReader, vote
@@ -91,8 +91,12 @@ def test_a_judge_of_shapes_is_whole_repeatable_and_reads(tmp_path):
 @pytest.mark.slow
 def test_a_judge_of_digits_learns_to_read_them(tmp_path):
     made = digits(digits=[0, 1, 7], objects=[1, 2], motions=["left", "right", "up", "bounce-vertical"])
-    toy_set(made, tmp_path / "shards", train=100, val=4)
-    judge = run(tmp_path, "moving_mnist", steps=100, batch_size=32)
+    crops, labels = digit_crops(load_rows(made.row("train", index) for index in range(100)))
+    params = JudgeParams(steps=100, batch_size=32, lr=1e-3, width=8, feature_dim=8, seed=0)
+    reader = train_digit_reader(crops, labels, params, torch.device("cpu"))
+    card = JudgeCard("moving_mnist", 64, 16, 8, 8, made.description()["attributes"], {})
+    save_judge(tmp_path, Judge(card, FeatureNet(8, 8), torch.zeros(8), torch.ones(8), digit_reader=reader), None)
+    judge = load_judge(tmp_path)
     scores = [judge.score(row.frames(), row.attributes) for row in (made.row("val", 20 + k) for k in range(20))]
     assert np.mean([score["count"] for score in scores]) == 1.0
     assert np.mean([score["motion"] for score in scores]) == 1.0
@@ -100,6 +104,15 @@ def test_a_judge_of_digits_learns_to_read_them(tmp_path):
     frames = made.row("val", 3).frames()
     assert judge.read(np.zeros_like(frames)).count == 0
     assert judge.read(255 - frames).count == -1, "black on white is none of these"
+
+
+def test_a_set_of_digits_gets_a_judge_with_a_reader(tmp_path):
+    made = digits(digits=[0, 1, 7], motions=["left", "right", "up", "bounce-vertical"])
+    toy_set(made, tmp_path / "shards", train=8, val=2)
+    judge = run(tmp_path, "moving_mnist", steps=1)
+    assert judge.digit_reader is not None
+    assert judge.score(made.row("val", 0).frames(), made.row("val", 0).attributes)["count"]
+    assert json.loads((tmp_path / "judge/ladder.json").read_text())["clips"] == 2
 
 
 def real_rows(split: str, count: int, seed: int) -> list[Row]:
@@ -161,6 +174,15 @@ def test_recall_counts_ranks_and_not_ties():
     assert recall(similarity, 1) == pytest.approx(1 / 3)
     assert recall(similarity, 2) == pytest.approx(2 / 3)
     assert recall(np.zeros((5, 5)), 1) == 0.0
+
+
+@pytest.mark.parametrize(("clips", "idle"), [(1, {"r1", "r10"}), (10, {"r10"}), (11, set())])
+def test_a_recall_among_too_few_clips_is_none(clips, idle):
+    found = recall_metrics(np.eye(clips))
+    assert {key for key, value in found.items() if value is None} == {
+        f"retrieval.{name}{end}" for name in idle for end in ("", "_shuffled")
+    }
+    assert ("retrieval.note" in found) == bool(idle)
 
 
 def test_targets_name_every_value_in_play():
