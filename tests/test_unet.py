@@ -68,7 +68,8 @@ FAST = {  # the default network, narrow
     "final_block": False,
     "head_dim": 24,
 }
-OLD = {  # the seed network, narrow
+SEED_LAYOUT = {  # presets/seed.yaml, narrow
+    "norm": "rms",
     "patch": 1,
     "blocks_per_level": 2,
     "spatial_attention": ("linear", "linear"),
@@ -100,7 +101,7 @@ def times(n: int = 2) -> Tensor:
 
 
 @torch.no_grad()
-def answer(network: nn.Module, text: TextBatch | None = None, x: Tensor | None = None, **kwargs: object) -> Tensor:
+def predict(network: nn.Module, text: TextBatch | None = None, x: Tensor | None = None, **kwargs: object) -> Tensor:
     x = videos() if x is None else x
     return network(x, times(len(x)), text, **kwargs)
 
@@ -109,21 +110,30 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
 
 
-def test_the_seed_preset_has_the_old_systems_parameters() -> None:
+def test_the_seed_layout_is_that_of_the_seed_preset() -> None:
+    """But for its widths, and for two levels instead of four."""
+    narrow = UnetParams.read({**PLAIN, **SEED_LAYOUT}).model_dump()
+    widths = {"dim", "dim_mults", "init_kernel_size", "attn_heads", "attn_dim_head"}
+    for key, value in SEED.model_dump().items():
+        if key not in widths:
+            assert narrow[key] == (value[:2] if isinstance(value, tuple) else value), key
+
+
+def test_the_seed_preset_has_as_many_parameters_as_its_model() -> None:
     network = build_unet(SEED, frames=16, resolution=64, channels=3, text_width=768)
     assert sum(parameter.numel() for parameter in network.parameters()) == 41_801_875
 
 
 @pytest.mark.parametrize(
     "layout",
-    [{}, FAST, OLD, {**FAST, "block_type": "convnext"}, {**FAST, "unfold_frames": None}],
-    ids=["plain", "fast", "old", "cx", "mirrored"],
+    [{}, FAST, SEED_LAYOUT, {**FAST, "block_type": "convnext"}, {**FAST, "unfold_frames": None}],
+    ids=["plain", "fast", "seed", "cx", "mirrored"],
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("text", [None, captions()])
 def test_any_channels_with_and_without_text(layout: dict[str, object], channels: int, text: TextBatch | None) -> None:
     network = build(channels, **layout)
-    made = answer(network, text, videos(channels=channels))
+    made = predict(network, text, videos(channels=channels))
     assert made.shape == (2, channels, FRAMES, RESOLUTION, RESOLUTION)
     assert torch.isfinite(made).all()
 
@@ -185,11 +195,11 @@ def test_options_shape_the_network(changes: dict[str, object], name: str, shape:
     assert shapes(build()).get(name) != shape
     network = build(**changes)
     assert shapes(network)[name] == shape
-    assert answer(network, captions()).shape[1] == (changes.get("out_dim") or 3)
+    assert predict(network, captions()).shape[1] == (changes.get("out_dim") or 3)
 
 
 def reached(network: nn.Module, x: Tensor, where: tuple[int, ...], **kwargs: object) -> Tensor:
-    """Bool, of the answer's shape: what changes when the elements at `where` of x do."""
+    """Bool, of the output's shape: what changes when the elements at `where` of x do."""
     other = x.clone()
     other[where] += 1.0
     with torch.no_grad():
@@ -329,21 +339,21 @@ def test_what_lets_frames_see_each_other(changes: dict[str, object], other_frame
 
 
 def test_focus_present_shuts_frames_in_through_the_whole_network() -> None:
-    network = build(**OLD)
+    network = build(**SEED_LAYOUT)
     focus = torch.ones(2, dtype=torch.bool)
     arguments = {"t": times(), "text": captions()}
     seen = reached(network, videos(), (0, slice(None), 1), focus_present=focus, **arguments)
     assert seen[0, :, 1].any()
     assert not seen[0, :, [0, 2, 3]].any()
-    assert not torch.allclose(answer(network, captions(), focus_present=focus), answer(network, captions()))
+    assert not torch.allclose(predict(network, captions(), focus_present=focus), predict(network, captions()))
     nobody = torch.zeros(2, dtype=torch.bool)
-    torch.testing.assert_close(answer(network, captions(), focus_present=nobody), answer(network, captions()))
+    torch.testing.assert_close(predict(network, captions(), focus_present=nobody), predict(network, captions()))
 
 
 def test_positions_tell_frames_and_places_apart() -> None:
     """On an empty canvas every frame looks the same, unless the network is told which is which."""
     empty = torch.zeros(1, 3, FRAMES, RESOLUTION, RESOLUTION)
-    plain, placed = answer(build(), captions(1), empty), answer(build(positions=True), captions(1), empty)
+    plain, placed = predict(build(), captions(1), empty), predict(build(positions=True), captions(1), empty)
     torch.testing.assert_close(plain[:, :, 0], plain[:, :, 3])
     assert not torch.allclose(placed[:, :, 0], placed[:, :, 3], atol=1e-3)
 
@@ -358,34 +368,34 @@ def test_which_caption_vectors_are_read(changes: dict[str, object], tokens: bool
     other_pooled = TextBatch(text.pooled + 1.0, text.tokens, text.mask)
     other_tokens = TextBatch(text.pooled, text.tokens * 2.0, text.mask)
     padding = TextBatch(text.pooled, text.tokens + 5.0 * ~text.mask[..., None], text.mask)
-    made = answer(network, text)
-    assert not torch.allclose(made, answer(network, other_pooled), atol=1e-6)
-    assert torch.allclose(made, answer(network, other_tokens), atol=1e-6) != tokens
-    torch.testing.assert_close(made, answer(network, padding))
+    made = predict(network, text)
+    assert not torch.allclose(made, predict(network, other_pooled), atol=1e-6)
+    assert torch.allclose(made, predict(network, other_tokens), atol=1e-6) != tokens
+    torch.testing.assert_close(made, predict(network, padding))
 
 
-@pytest.mark.parametrize("layout", [FAST, OLD], ids=["fast", "old"])
+@pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
 def test_a_dropped_caption_is_no_caption(layout: dict[str, object]) -> None:
     network, text = build(**layout), captions()
-    none, kept = answer(network, None), answer(network, text)
-    torch.testing.assert_close(answer(network, text, drop_text=torch.ones(2, dtype=torch.bool)), none)
-    torch.testing.assert_close(answer(network, text, drop_text=torch.zeros(2, dtype=torch.bool)), kept)
-    half = answer(network, text, drop_text=torch.tensor([True, False]))
+    none, kept = predict(network, None), predict(network, text)
+    torch.testing.assert_close(predict(network, text, drop_text=torch.ones(2, dtype=torch.bool)), none)
+    torch.testing.assert_close(predict(network, text, drop_text=torch.zeros(2, dtype=torch.bool)), kept)
+    half = predict(network, text, drop_text=torch.tensor([True, False]))
     torch.testing.assert_close(half, torch.stack([none[0], kept[1]]))
     assert not torch.allclose(none, kept, atol=1e-4)
 
 
 def test_caption_vectors_are_standardised() -> None:
     network, text = build(**FAST), captions()
-    plain = answer(network, text)
+    plain = predict(network, text)
     mean, std = torch.randn(WIDTH), torch.rand(WIDTH) + 0.5
     network.set_text_statistics(mean, std, mean + 1.0, std + 1.0)
     moved = TextBatch(text.pooled * std + mean, text.tokens * (std + 1.0) + mean + 1.0, text.mask)
-    torch.testing.assert_close(answer(network, moved), plain, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(answer(network, text), plain, atol=1e-3)
+    torch.testing.assert_close(predict(network, moved), plain, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(predict(network, text), plain, atol=1e-3)
     twin = build(**FAST)
     twin.load_state_dict(network.state_dict())
-    torch.testing.assert_close(answer(twin, moved), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predict(twin, moved), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_time_is_read() -> None:
@@ -395,7 +405,9 @@ def test_time_is_read() -> None:
     assert not torch.allclose(early, late, atol=1e-3)
 
 
-@pytest.mark.parametrize("layout", [FAST, OLD, {**FAST, "block_type": "convnext"}], ids=["fast", "old", "convnext"])
+@pytest.mark.parametrize(
+    "layout", [FAST, SEED_LAYOUT, {**FAST, "block_type": "convnext"}], ids=["fast", "seed", "convnext"]
+)
 def test_gradients_reach_every_parameter(layout: dict[str, object]) -> None:
     """The null caption's among them: half of the captions are dropped."""
     network = build(**layout).train()
@@ -409,7 +421,7 @@ def test_gradients_reach_every_parameter(layout: dict[str, object]) -> None:
 
 def test_the_null_caption_learns_only_from_dropped_captions() -> None:
     for dropped in (False, True):
-        network = build(**OLD)
+        network = build(**SEED_LAYOUT)
         drop = torch.tensor([dropped, False])
         network(videos(), times(), captions(), drop_text=drop).square().mean().backward()
         grads = [parameter.grad for name, parameter in network.named_parameters() if "null" in name]
@@ -417,8 +429,8 @@ def test_the_null_caption_learns_only_from_dropped_captions() -> None:
         assert all(bool(grad is not None and grad.any()) == dropped for grad in grads)
 
 
-@pytest.mark.parametrize("layout", [FAST, OLD], ids=["fast", "old"])
-def test_the_order_of_the_batch_is_the_order_of_the_answers(layout: dict[str, object]) -> None:
+@pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
+def test_the_order_of_the_batch_is_the_order_of_the_outputs(layout: dict[str, object]) -> None:
     network, x, text, order = build(**layout), videos(3), captions(3), torch.tensor([2, 0, 1])
     with torch.no_grad():
         made = network(x, times(3), text)
@@ -426,28 +438,30 @@ def test_the_order_of_the_batch_is_the_order_of_the_answers(layout: dict[str, ob
     torch.testing.assert_close(moved, made[order], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layout", [FAST, OLD], ids=["fast", "old"])
+@pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
 def test_memory_layout_changes_nothing(layout: dict[str, object]) -> None:
     network, text = build(**layout), captions()
-    made = answer(network, text)
-    torch.testing.assert_close(answer(network, text, videos().to(memory_format=torch.channels_last_3d)), made)
+    made = predict(network, text)
+    torch.testing.assert_close(predict(network, text, videos().to(memory_format=torch.channels_last_3d)), made)
     rows = build(**layout).to(memory_format=torch.contiguous_format)
-    torch.testing.assert_close(answer(rows, text), made, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predict(rows, text), made, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layout", [FAST, OLD], ids=["fast", "old"])
+@pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
 def test_bf16_is_close_to_fp32(layout: dict[str, object]) -> None:
     network, text = build(**layout), captions()
-    made = answer(network, text)
+    made = predict(network, text)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = answer(network, text)
+        rough = predict(network, text)
     error = (rough.float() - made).norm() / made.norm()
     assert 1e-5 < error < 0.03
 
 
 @pytest.mark.parametrize("block", [2**18, 256], ids=["one block", "many"])
 @pytest.mark.parametrize("focused", [False, True])
-@pytest.mark.parametrize("layout", [FAST, OLD, {**OLD, "norm": "rms", "attn_dim_head": 40}], ids=["fast", "old", "rms"])
+@pytest.mark.parametrize(
+    "layout", [FAST, SEED_LAYOUT, {**SEED_LAYOUT, "attn_dim_head": 40}], ids=["fast", "seed", "wide"]
+)
 def test_the_functions_for_the_cpu_change_nothing(
     layout: dict[str, object], focused: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,10 +471,10 @@ def test_the_functions_for_the_cpu_change_nothing(
     focus = torch.tensor([True, False]) if focused else None
 
     def made() -> list[Tensor]:
-        answered = network(videos(), times(), text, focus_present=focus)
+        made = network(videos(), times(), text, focus_present=focus)
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        given = torch.autograd.grad(answered.square().mean(), parameters, allow_unused=True)
-        return [answered.detach(), *(part for part in given if part is not None)]
+        given = torch.autograd.grad(made.square().mean(), parameters, allow_unused=True)
+        return [made.detach(), *(part for part in given if part is not None)]
 
     monkeypatch.setattr(cpu, "BLOCK", block)
     by_hand = made()
@@ -472,7 +486,7 @@ def test_the_functions_for_the_cpu_change_nothing(
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the compiler's own modules
-@pytest.mark.parametrize("layout", [FAST, OLD], ids=["fast", "old"])
+@pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
 def test_compiled_is_close_to_eager(layout: dict[str, object]) -> None:
     network, text = build(**layout), captions()
-    torch.testing.assert_close(answer(torch.compile(network), text), answer(network, text), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(predict(torch.compile(network), text), predict(network, text), rtol=1e-3, atol=1e-4)

@@ -108,7 +108,7 @@ class TranscodeParams(Section):
 
 
 class SyntheticParams(Section):
-    """What the two generated sets share: clips of each split, their shape, and what train never sees."""
+    """Keys of both generated sets: clips of each split, their shape, and what train never sees."""
 
     train_clips: Positive
     val_clips: Positive

@@ -91,6 +91,7 @@ def cosine_betas(steps: int) -> Tensor:
 
 
 def build_schedule(diffusion: DiffusionParams) -> Schedule:
+    """The schedule of a params section."""
     if diffusion.schedule == "flow":
         return FlowSchedule(diffusion.t_mean, diffusion.t_std)
     return BetaSchedule(cosine_betas(diffusion.num_train_timesteps))

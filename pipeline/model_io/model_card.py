@@ -30,7 +30,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is. `text` holds the EncoderInfo fields, None where the model reads words or no text at all."""
+    """Description of a model. `text` holds the EncoderInfo fields, None where the model reads the words itself."""
 
     family: Family
     dataset: str

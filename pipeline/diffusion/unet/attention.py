@@ -20,7 +20,7 @@ from pipeline.diffusion.unet import cpu_kernels as cpu
 
 @dataclass(frozen=True)
 class Grid:
-    """What attention has to know of one forward pass."""
+    """The shape of a forward pass's grid, and the caption and masks that its attention needs."""
 
     batch: int
     frames: int

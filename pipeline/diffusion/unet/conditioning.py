@@ -1,4 +1,4 @@
-"""What a block is told: the diffusion time, the caption and the frame index, as one vector per frame.
+"""Conditioning of the blocks: diffusion time, caption and frame index, as one vector per frame.
 
 Caption vectors arrive as the encoder gave them and are standardised per dimension by the train captions' statistics
 (buffers, so a saved model carries them): raw BERT vectors of "moving left" and "moving right" hardly differ.
@@ -37,7 +37,7 @@ class Condition:
 
 
 class TokenPooling(nn.Module):
-    """Learned queries read the caption's tokens; their answers side by side: (B, L, width) to (B, queries * width)."""
+    """Learned queries over the caption's tokens, side by side: (B, L, width) to (B, queries * width)."""
 
     def __init__(self, width: int, queries: int) -> None:
         super().__init__()
@@ -45,6 +45,7 @@ class TokenPooling(nn.Module):
         self.to_k = nn.Linear(width, width, bias=False)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """tokens (B, L, width), mask (B, L) bool."""
         similarity = torch.einsum("q d, b l d -> b q l", self.queries, self.to_k(tokens))
         weights = similarity.masked_fill(~mask[:, None], float("-inf")).softmax(dim=-1)
         return rearrange(weights @ tokens, "b q d -> b (q d)")
@@ -53,8 +54,8 @@ class TokenPooling(nn.Module):
 class Conditioning(nn.Module):
     """Time, caption and frame index to a `Condition`.
 
-    `cond_dim` null keeps the parts side by side, as the old system did; a number sums projections of that width and
-    mixes them in a small MLP, per frame where `positions` is on.
+    `cond_dim` null keeps the parts side by side, as video-diffusion-pytorch does; a number sums projections of that
+    width and mixes them in a small MLP, per frame where `positions` is on.
     """
 
     pooled_mean: Tensor
@@ -93,21 +94,22 @@ class Conditioning(nn.Module):
 
     def forward(
         self,
-        t: Tensor,
-        text: TextBatch | None,
-        drop_text: Tensor | None,
-        drop_pooled: Tensor | None,
+        t: Tensor,  # (B,) in [0, 1]
+        text: TextBatch | None,  # of B captions
+        drop_text: Tensor | None,  # (B,) bool
+        drop_pooled: Tensor | None,  # (B,) bool
     ) -> Condition:
-        parts = [self.time_mlp(sinusoidal_embedding(t.float() * TIME_SCALE, self.dim))[:, None]]
+        time = self.time_mlp(sinusoidal_embedding(t.float() * TIME_SCALE, self.dim))  # (B, 4 dim)
+        parts = [time[:, None]]  # each (B or 1, F or 1, its width)
         if self.frame_table is not None:
-            parts.append(self.frame_table[None])
-        drop = self._drop(t, text, drop_text)
-        parts.append(self._pooled(text, drop, drop_pooled)[:, None])
-        tokens, mask = self._tokens(text, drop) if self.uses_tokens else (None, None)
+            parts.append(self.frame_table[None])  # (1, F, 4 dim)
+        drop = self._drop(t, text, drop_text)  # (B,)
+        parts.append(self._pooled(text, drop, drop_pooled)[:, None])  # (B, 1, text_width)
+        tokens, mask = self._tokens(text, drop) if self.uses_tokens else (None, None)  # (B, L, token_dim), (B, L)
         if self.pooling is not None:
             assert tokens is not None
             assert mask is not None
-            parts.append(self.pooling(tokens, mask)[:, None])
+            parts.append(self.pooling(tokens, mask)[:, None])  # (B, 1, queries * token_dim)
         return Condition(self._join(parts), tokens, mask)
 
     def _drop(self, t: Tensor, text: TextBatch | None, drop_text: Tensor | None) -> Tensor:
@@ -116,6 +118,7 @@ class Conditioning(nn.Module):
         return torch.zeros_like(t, dtype=torch.bool) if drop_text is None else drop_text
 
     def _pooled(self, text: TextBatch | None, drop: Tensor, drop_pooled: Tensor | None) -> Tensor:
+        """(B, text_width)."""
         if text is None:
             return repeat(self.null_pooled, "d -> b d", b=len(drop))
         pooled = (text.pooled - self.pooled_mean) / self.pooled_std
@@ -124,6 +127,7 @@ class Conditioning(nn.Module):
         return torch.where(drop[:, None], self.null_pooled, pooled)
 
     def _tokens(self, text: TextBatch | None, drop: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, L, token_dim) and mask (B, L) bool; of a dropped caption, the null token alone."""
         if text is None:
             raw: Tensor = repeat(self.null_token, "d -> b 1 d", b=len(drop))
             mask = torch.ones_like(drop)[:, None]
@@ -135,6 +139,7 @@ class Conditioning(nn.Module):
         return self.token_norm(self.to_token(raw)), mask
 
     def _join(self, parts: list[Tensor]) -> Tensor:
+        """(B, F or 1, out_dim)."""
         batch, frames = max(part.shape[0] for part in parts), max(part.shape[1] for part in parts)
         if self.projections is None or self.mix is None:
             return torch.cat([part.expand(batch, frames, -1) for part in parts], dim=-1)

@@ -187,7 +187,7 @@ class _FrameAttention(Function):
 
 
 def _target(out: Tensor) -> Tensor:
-    """Where to compute what goes to `out`: there, or in float beside it."""
+    """Memory to compute `out` in: its own, or float32 beside it."""
     return out if out.dtype is torch.float32 else torch.empty_like(out, dtype=torch.float32)
 
 

@@ -1,9 +1,9 @@
-"""The denoising network: a U-Net over frames, from the old system's layout (presets/seed.yaml) to the fast one.
+"""The denoising network: a U-Net over frames, from video-diffusion-pytorch's (presets/seed.yaml) to the fast one.
 
 In and out (B, C, F, H, W). Inside, a grid (B F, C, H, W), channels_last: `patch` and `fold_frames` fold pixels and
 frames into channels first, so that no layer works at full resolution unless it is asked to (patch 1). The way down may
-fold frames earlier than the way up gives them back (`unfold_frames`): where two frames share a cell a motion is heard
-soon, where each has its own a stroke is drawn once and not anew for each motion.
+fold frames earlier than the way up gives them back (`unfold_frames`): a cell that holds several frames sees a motion in
+one layer, and an output whose frames have cells of their own spends no channels on where else in the cell a shape was.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class SplitFrames(nn.Module):
 
 
 class Render(nn.Module):
-    """A hidden layer before the answer: edges within a patch are no linear function of where they lie.
+    """A hidden layer before the output: edges within a patch are no linear function of where they lie.
 
     `gate` scales and shifts the stem's skip by the conditioning: how far x_t can be trusted depends on t.
     """
@@ -115,11 +115,12 @@ class Render(nn.Module):
         self.expand = CellLinear(dim, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B F, C, H, W) to (B F, dim_out, H, W)."""
         return F.silu(self.expand(self.norm(x)))
 
 
 class Level(nn.Module):
-    """Blocks, then attention, at one grid; positions are told after the first block has its width."""
+    """Blocks, then attention, at one grid; positions are added after the first block, which has the level's width."""
 
     def __init__(self, blocks: list[nn.Module], attention: list[nn.Module], positions: Positions | None) -> None:
         super().__init__()
@@ -249,31 +250,41 @@ class UNet3D(nn.Module):
         focus_present: Tensor | None = None,  # (B,) bool: temporal attention sees its own frame only
         drop_pooled: Tensor | None = None,  # (B,) bool: the pooled vector is hidden, the tokens stay
     ) -> Tensor:  # (B, C_out, F, H, W)
+        # f: frames of a level's grid, c: its channels; a level's grid has half the h and w of the one before
         condition = self.conditioning(t, text, drop_text, drop_pooled)
         grids = {n: self._grid(n, x, condition, focus_present) for n in {*self.down_frames, *self.up_frames}}
-        conds = {n: _per_frame(condition.vector, n) for n in grids}
-        x = first = self._stem(x, grids[self.grid_frames])
+        conds = {n: _per_frame(condition.vector, n) for n in grids}  # (B, f or 1, D)
+        x = first = self._stem(x, grids[self.grid_frames])  # (B f, dim, H / patch, W / patch)
+
+        # Down
         skips: list[Tensor] = []
         for index, (level, frames) in enumerate(zip(self.downs, self.down_frames, strict=True)):
             x = level(self.shrinks[index - 1](x) if index else x, conds[frames], grids[frames])
-            skips.append(x)
+            skips.append(x)  # (B f, c, h, w)
+
+        # Middle
         coarse, fine = self.down_frames[-1], self.up_frames[0]
         x = self.mid_before(x, conds[coarse], coarse)
         for layer in self.mid_attention:
             x = layer(x, grids[coarse])
-        x = self.mid_after(x, conds[coarse], coarse)
+        x = self.mid_after(x, conds[coarse], coarse)  # (B f, c, h, w) of the coarsest level
+
+        # Up
         for index, (level, frames) in enumerate(zip(self.ups, reversed(self.up_frames), strict=True)):
-            x = level(torch.cat([x, self.splits[index](skips.pop())], dim=1), conds[frames], grids[frames])
-            x = self.widens[index](x) if skips else x
-        first = self.first_split(first)
+            skip = self.splits[index](skips.pop())  # (B f, c, h, w), f now that of the way up
+            x = level(torch.cat([x, skip], dim=1), conds[frames], grids[frames])
+            x = self.widens[index](x) if skips else x  # (B f', c', 2 h, 2 w) of the next level
+
+        # Output
+        first = self.first_split(first)  # (B f, dim, H / patch, W / patch)
         if self.render is not None:
             first = self.render.gate(first, conds[fine], fine)
-        x = torch.cat([x, first], dim=1)
+        x = torch.cat([x, first], dim=1)  # (B f, 2 dim, H / patch, W / patch)
         if self.head_block is not None:
             x = self.head_block(x, None, fine)
         if self.render is not None:
             x = self.render(x)
-        return self._unfold(self.head(x))
+        return self._unfold(self.head(x))  # the head has C_out * unfolds[0] * patch^2 channels
 
     def _grid(self, frames: int, x: Tensor, condition: Condition, focus_present: Tensor | None) -> Grid:
         return Grid(
@@ -286,6 +297,7 @@ class UNet3D(nn.Module):
         )
 
     def _stem(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, C, F, H, W) to (B f, dim, H / patch, W / patch)."""
         pf, ph = self.p.fold_frames[0], self.p.patch
         cells = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) h w (c pf ph pw)", pf=pf, ph=ph, pw=ph)
         x = self.stem(cells.permute(0, 3, 1, 2))  # channels_last, in one copy
@@ -294,6 +306,7 @@ class UNet3D(nn.Module):
         return x if self.stem_attention is None else self.stem_attention(x, grid)
 
     def _unfold(self, x: Tensor) -> Tensor:
+        """(B f, C_out * unfolds[0] * patch^2, H / patch, W / patch) to (B, C_out, F, H, W)."""
         pf, ph = self.unfolds[0], self.p.patch
         pattern = "(b f) h w (c pf ph pw) -> b c (f pf) (h ph) (w pw)"
         return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.up_frames[0], pf=pf, ph=ph, pw=ph)
