@@ -145,7 +145,7 @@ def test_a_model_that_is_right_scores_right_and_the_control_does_not(shards: Pat
     assert found["nearest_pixels.ratio"] == 1.0  # the samples are the very clips of the floor
     assert {"frechet.ratio", "kernel.floor", "coverage", "clips"} <= set(found)
     assert found["evaluations_per_clip"] == 1.0
-    assert found["blank_share"] == found["part_blank_share"] == 0.0
+    assert found["blank_share"] == found["part_blank_share"] == found["seen.blank_share"] == 0.0
     assert (found["blank.clips"], found["blank.seeds"]) == (24 + 12 + 12 + 16, 24 + 16)
     assert found["unsaid.clips"] == 16
     assert {sample.role for sample in result.samples if sample.kind == "unsaid"} <= {"model", "failure"}

@@ -21,7 +21,7 @@ Role = Literal["real", "model", "failure"]
 
 @dataclass(frozen=True)
 class SampleScores:
-    """What the judge said of a sample."""
+    """The judge's verdict on a sample."""
 
     right: bool  # every attribute that the caption names
     wrong: tuple[str, ...]  # names of the attributes that are not

@@ -134,6 +134,7 @@ def _add_attributes(result: Evaluation, judge: Judge, evaluated: Sequence[Evalua
         result.metrics |= flat_scores(kind, each.scores)
         result.metrics[f"{kind}.clips"] = len(each.scores)
         result.metrics[f"{kind}.failures"] = sum(not scores["joint"] for scores in each.scores)
+        result.metrics |= blank_metrics(each.readings, f"{kind}.")
         table += accuracy_table(each)
         real_scores += score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
     result.metrics |= flat_scores("oracle_on_real", real_scores, intervals=False)
@@ -181,7 +182,7 @@ def _add_retrieval(result: Evaluation, judge: Judge, evaluated: EvaluatedPrompts
 
 
 def memory_metrics(evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
-    """How often a sample for a training clip's caption lies nearer to that clip, in pixels, than to the others.
+    """Share of samples for training clips' captions that lie nearer to their own clip, in pixels, than to the others.
 
     Beside it chance, and the same samples held against other prompts' clips; a clip that stands there twice is one.
     Empty for prompts of other splits.

@@ -33,6 +33,7 @@ from pipeline.text.captions import CaptionTable, TextBatch
 log = logging.getLogger("t2v")
 
 KEPT = ".npz"
+LEAST_BATCH = 4  # clips a core; in smaller batches matrix products round otherwise
 
 
 @dataclass(frozen=True)
@@ -108,19 +109,21 @@ class PromptSampler:
         text: TextBatch | None,
         desc: str,
     ) -> Samples:
-        counter = _PassCounter(self.model.network)
+        counter, on_cores = _PassCounter(self.model.network), self.model.device.type == "cpu"
+        batch_size = self.batch_size
+        if on_cores:  # none idle while another has a whole batch left
+            batch_size = min(batch_size, max(LEAST_BATCH, -(-len(prompts) // torch.get_num_threads())))
         started = time.perf_counter()
         with Progress(total=len(prompts), desc=desc) as bar, counter:
 
             def sample(start: int) -> list[np.ndarray]:
-                some = slice(start, start + self.batch_size)
+                some = slice(start, start + batch_size)
                 part = None if text is None else text.select(torch.arange(len(prompts))[some])
                 clips = _sample_fitting(self.model, prompts.captions[some], seeds[some], part, sampling)
                 bar.update(len(clips))
                 return clips
 
-            jobs = [partial(sample, start) for start in range(0, len(prompts), self.batch_size)]
-            on_cores = self.model.device.type == "cpu" and len(jobs) > 1
+            jobs = [partial(sample, start) for start in range(0, len(prompts), batch_size)]
             batches = run_on_cores(jobs) if on_cores else [job() for job in jobs]
         return Samples(np.stack(list(chain.from_iterable(batches))), time.perf_counter() - started, counter.passes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.evaluation.shares import wilson_share
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
+from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress
 
 
@@ -42,8 +44,15 @@ def has_attributes(prompts: PromptSet) -> bool:
 
 
 def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
-    """Readings of uint8 (N, F, H, W, C)."""
-    return [judge.read(clip) for clip in Progress(to_rgb(frames), desc="read clips")]
+    """Readings of uint8 (N, F, H, W, C), on all cores."""
+    with Progress(total=len(frames), desc="read clips") as bar:
+
+        def read(clip: np.ndarray) -> Reading:
+            reading = judge.read(clip)
+            bar.update()
+            return reading
+
+        return run_on_cores([partial(read, clip) for clip in to_rgb(frames)])
 
 
 def score_readings(judge: Judge, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:

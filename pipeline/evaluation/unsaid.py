@@ -135,7 +135,7 @@ def _one_attribute(
 def _real_shares(
     name: str, cut: PartialCaption, asked: UnsaidPrompts, real: Sequence[Mapping[str, Any]]
 ) -> dict[Any, float]:
-    """How the real objects that have all that a caption says are spread over an attribute's values."""
+    """Shares of an attribute's values among the real objects that have all that a caption says."""
     truth = asked.prompts.attributes[asked.cuts.index(cut)]["objects"][0]
     alike = [thing for thing in real if all(thing.get(said) == truth[said] for said in cut.said)] or [truth]
     counts = Counter(thing[name] for thing in alike if thing.get(name) is not None)

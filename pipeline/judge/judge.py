@@ -70,7 +70,7 @@ class Judge:
         return (embed(self.net, frames, self.device) - self.mean.numpy()) / self.std.numpy()
 
     def read(self, frames: np.ndarray) -> Reading:
-        """What a uint8 clip (F, H, W, 3) shows. Raises ValueError for real video, which no oracle reads."""
+        """Reading of a uint8 clip (F, H, W, 3). Raises ValueError for real video, which no oracle reads."""
         if self.card.dataset == "shapes":
             return read_shapes(frames)
         if self.digit_reader is None:

@@ -29,7 +29,7 @@ def write_outputs(
     plots: Path,
     metrics: Path,
 ) -> None:
-    """The same bytes each time, but for what `write_metrics` keeps apart."""
+    """Write a run's model folder, plots and metrics: the same bytes each time, but for the metrics of the machine."""
     trainer, params, index = run.trainer, run.params, run.trainer.feed.clips.index
     clips_seen = run.step * params.batch_size
     learnt = trainer.metrics(run.history) | {

@@ -1,4 +1,4 @@
-"""Which backdrop a clip has: white, one solid tone, or dots, a grid or stripes of two tones."""
+"""Names of backdrops: white, one solid tone, or dots, a grid or stripes of two tones."""
 
 from __future__ import annotations
 

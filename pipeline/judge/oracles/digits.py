@@ -45,7 +45,7 @@ class Strokes:
 
 
 def read_digits(frames: np.ndarray, reader: DigitReader, device: torch.device) -> Reading:
-    """What a uint8 clip (F, H, W, 3) of white digits on black shows. Raises ValueError on fewer than 4 frames."""
+    """Reading of a uint8 clip (F, H, W, 3) of white digits on black. Raises ValueError on fewer than 4 frames."""
     check_frames(frames)
     strokes = find_strokes(frames)
     n_frames, height = frames.shape[:2]
@@ -140,5 +140,4 @@ def _read_thing(thing: Track, strokes: Strokes, votes: np.ndarray, n_frames: int
         colour="white",
         radius_px=side * height / 2.0,
         digit=winner if clear else None,
-        confidence=float(agrees.mean()),
     )

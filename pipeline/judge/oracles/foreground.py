@@ -1,4 +1,4 @@
-"""What stands out from the background: frames in, one list of blobs over all frames out.
+"""Foreground: frames in, the blobs that stand out from the background out, one list over all frames.
 
 The background is one colour or a pattern of two, taken from the border; a pixel's distance from it (for a pattern, from
 the line between its colours, so that soft edges inside the pattern don't count) says how much foreground it holds.
@@ -216,7 +216,7 @@ def _border(frames: np.ndarray) -> np.ndarray:
 
 
 def _is_everywhere(hits: np.ndarray) -> bool:
-    """Does the second colour (F, P) show in most parts of the border, as a pattern does?"""
+    """True where the second colour (F, P) shows in most parts of the border, as a pattern does."""
     still = hits.mean(axis=0) > 0.5
     return sum(bool(part.mean() > PATTERN_SHARE) for part in np.array_split(still, SEGMENTS)) >= PATTERN_SEGMENTS
 

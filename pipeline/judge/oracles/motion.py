@@ -96,7 +96,7 @@ def _read_way(path: np.ndarray) -> Motion:
 
 
 def _keeps_going(lengths: np.ndarray) -> bool:
-    """Does a thing move in most of its frames, rather than jump once or stop half way?"""
+    """True where a thing moves in most of its frames, rather than jumps once or stops half way."""
     brisk = float(np.quantile(lengths, 0.9))
     return float((lengths > 0.25 * brisk).mean()) >= MOVING_SHARE
 
@@ -112,7 +112,7 @@ def _direction(path: np.ndarray, net: np.ndarray, length: float) -> str:
 
 
 def _swings(values: np.ndarray) -> int:
-    """How many times a coordinate goes one way by a good part of its range before it goes the other way."""
+    """Number of times that a coordinate goes one way by a good part of its range before it goes the other way."""
     limit = SWING * float(np.ptp(values))
     count, way, turn = 0, 0.0, float(values[0])
     for value in values[1:].tolist():

@@ -34,7 +34,6 @@ class ObjectReading:
     size: str = UNCLEAR
     radius_px: float = 0.0
     digit: int | None = None
-    confidence: float = 0.0  # shapes: overlap with the named shape; digits: share of the votes
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def check_frames(frames: np.ndarray) -> None:
 
 
 def clear_count(things: Sequence[ObjectReading], leftover: float) -> int:
-    """How many things a clip holds; -1 where one of them comes and goes, or foreground is left over."""
+    """Number of things in a clip; -1 where one of them comes and goes, or foreground is left over."""
     steady = all(thing.presence >= AGREEMENT for thing in things)
     return len(things) if steady and leftover <= MAX_LEFTOVER else -1
 

@@ -1,4 +1,4 @@
-"""Whether a reading agrees with the attributes that a caption was written from."""
+"""Scores of a reading: its agreement with the attributes that a caption was written from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def score_reading(
     *,
     resolution: int | None = None,  # of the true trajectories, px; None: the reading's own
 ) -> dict[str, bool | float]:
-    """What a reading gets right of the attributes of a caption, and `joint`: everything that the caption says.
+    """Right or wrong for each attribute of a caption, and `joint`: everything that the caption says.
 
     Attributes with one value in play are never said, so they are left out, as are the size of a growing thing and the
     speed of a still one. With several things, an attribute is right when it is right for each.

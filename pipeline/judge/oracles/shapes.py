@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pipeline.data.cielab import to_lab
@@ -31,7 +33,7 @@ LEAST_RADIUS = 0.06
 
 
 def read_shapes(frames: np.ndarray) -> Reading:
-    """What a uint8 clip (F, H, W, 3) of coloured shapes shows. Raises ValueError on fewer than 4 frames."""
+    """Reading of a uint8 clip (F, H, W, 3) of coloured shapes. Raises ValueError on fewer than 4 frames."""
     check_frames(frames)
     palette = find_palette(frames)
     blobs = find_blobs(frames, palette)
@@ -49,8 +51,8 @@ def read_shapes(frames: np.ndarray) -> Reading:
 
 def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int) -> ObjectReading:
     chosen = thing.blobs
-    shape, k, confidence, shape_agrees = _read_shape(outlines.overlap[chosen])
-    colour, colour_to, colour_agrees = _read_colour(blobs, chosen)
+    shape, colour = _read_shape(outlines.overlap[chosen]), _read_colour(blobs, chosen)
+    k = shape.index
     path = at_every_frame(thing, np.column_stack([blobs.x[chosen], blobs.y[chosen]]) / height, n_frames)
     radius = at_every_frame(thing, outlines.radius[chosen, k] / corner_reach(SHAPES[k]), n_frames)
     turnable = SHAPES[k] != "circle" and len(thing.frames) == n_frames
@@ -59,7 +61,7 @@ def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int
         radius,
         outlines.angle[chosen, k] if turnable else None,
         int(SYMMETRY[k]),
-        changes_colour=bool(colour_to),
+        changes_colour=bool(colour.last),
     )
     mean_radius = float(np.exp(np.log(np.maximum(radius, 1e-6)).mean()))
     return ObjectReading(
@@ -67,28 +69,40 @@ def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int
         speed=motion.speed,
         speed_px=_speed_px(motion, n_frames, height),
         presence=len(thing.frames) / n_frames,
-        identity=float((shape_agrees & colour_agrees).mean()),
-        shape=shape,
-        colour=colour,
-        colour_to=colour_to,
+        identity=float((shape.agrees & colour.agrees).mean()),
+        shape=shape.name,
+        colour=colour.first,
+        colour_to=colour.last,
         size=_name_size(mean_radius / height),
         radius_px=mean_radius,
-        confidence=confidence,
     )
 
 
-def _read_shape(overlap: np.ndarray) -> tuple[str, int, float, np.ndarray]:
-    """Name, its index (of the best, also where unclear), its overlap, and which frames agree; overlaps are (m, 4)."""
+@dataclass(frozen=True)
+class _Shape:
+    name: str
+    index: int  # of the best, also where it is unclear
+    agrees: np.ndarray  # bool (m,): the frames that show it
+
+
+@dataclass(frozen=True)
+class _Colour:
+    first: str
+    last: str  # "" where it stays the same
+    agrees: np.ndarray  # bool (m,)
+
+
+def _read_shape(overlap: np.ndarray) -> _Shape:
+    """The shape of a thing by its overlaps (m, 4)."""
     mean = overlap.mean(axis=0)
     k = int(mean.argmax())
     lead = mean[k] - np.delete(mean, k).max()
     agrees = (overlap.argmax(axis=1) == k) & (overlap[:, k] > LEAST_OVERLAP)
     clear = mean[k] > LEAST_OVERLAP and lead > LEAST_LEAD and agrees.mean() >= AGREEMENT
-    return (SHAPES[k] if clear else UNCLEAR), k, float(mean[k]), agrees
+    return _Shape(SHAPES[k] if clear else UNCLEAR, k, agrees)
 
 
-def _read_colour(blobs: Blobs, chosen: np.ndarray) -> tuple[str, str, np.ndarray]:
-    """First colour, last colour ("" where it stays the same) and which frames agree."""
+def _read_colour(blobs: Blobs, chosen: np.ndarray) -> _Colour:
     rgb = blobs.colour[chosen]
     quarter = max(1, len(rgb) // 4)
     first, last = np.median(rgb[:quarter], axis=0), np.median(rgb[-quarter:], axis=0)
@@ -96,9 +110,9 @@ def _read_colour(blobs: Blobs, chosen: np.ndarray) -> tuple[str, str, np.ndarray
     begin, end, middle, each = names[0], names[1], names[2], np.array(names[3:])
     if begin != end and np.linalg.norm(np.subtract(*to_lab(np.stack([first, last])))) > COLOUR_CHANGE:
         steady = (each[:quarter] == begin).mean() >= AGREEMENT and (each[-quarter:] == end).mean() >= AGREEMENT
-        return (begin if steady else UNCLEAR), (end if steady else UNCLEAR), np.ones(len(rgb), bool)
+        return _Colour(begin if steady else UNCLEAR, end if steady else UNCLEAR, np.ones(len(rgb), bool))
     agrees = (each == middle) & (blobs.colour_spread[chosen] < ONE_COLOUR)
-    return (middle if agrees.mean() >= AGREEMENT else UNCLEAR), "", agrees
+    return _Colour(middle if agrees.mean() >= AGREEMENT else UNCLEAR, "", agrees)
 
 
 def _speed_px(motion: Motion, n_frames: int, height: int) -> float:

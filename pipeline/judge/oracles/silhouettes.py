@@ -1,4 +1,4 @@
-"""Which outline a blob has: the overlap of its soft mask with each shape of the same area, turned as the blob is.
+"""Outlines of blobs: the overlap of a soft mask with each shape of the same area, turned as the blob is.
 
 The angle comes from the complex moment of the shape's own symmetry, E[z^n] (n = 3, 4, 5), whose phase is n times the
 direction of a corner; so no search over angles or sizes is needed, and all blobs of a clip are fitted at once.

@@ -82,8 +82,8 @@ def _decode_webp(data: bytes, spec: FrameSpec) -> np.ndarray:
     animation, squarer = WebpAnimation(data), Squarer(spec)
     length = max(1, round(1000 * spec.duration_s)) if spec.span == "first" else None
     selection = Selection(animation.pictures, length, spec.frames, squarer.square)
-    for time, frame in animation.frames():
-        if selection.show(time, frame):
+    for time, canvas in animation.canvases():
+        if selection.wants(time) and selection.show(time, VideoFrame.from_ndarray(canvas, "rgba")):
             break
     return _visible(selection.answer(), squarer)
 

@@ -48,7 +48,8 @@ class Squarer:
             return frame
         is_hdr = frame.color_trc in HDR_CURVES
         depth = "rgba64le" if is_hdr else "rgba"
-        rgba = self.flattener.reformat(frame, format=depth, interpolation=FULL, dst_color_range="JPEG").to_ndarray()
+        flat = self.flattener.reformat(frame, format=depth, interpolation=FULL, dst_color_range="JPEG", threads=1)
+        rgba = flat.to_ndarray()
         if self.crop is not None:
             rgba = self._cropped(rgba)
         rgb, alpha = rgba[..., :3], rgba[..., 3:]

@@ -53,8 +53,8 @@ class WebpAnimation:
         self._codec, self._reformatter = decoder_of("webp"), VideoReformatter()
         self.pictures = Pictures((0, *ends[:-1]), ends[-1], in_order=False)
 
-    def frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Each picture's time and the canvas as it then looks, in RGBA."""
+    def canvases(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each picture's time and the canvas as it then looks, uint8 (height, width, 4); the next one changes it."""
         canvas = np.zeros((self.height, self.width, 4), np.uint8)
         for time, part in zip(self.pictures.times, self._parts, strict=True):
             canvas_part = canvas[part.top : part.top + part.height, part.left : part.left + part.width]
@@ -63,7 +63,7 @@ class WebpAnimation:
                 raise ClipError("damaged", "a picture of the animation does not lie on its canvas")
             canvas_part[:] = pixels if part.flags & COVERS else blend(pixels, canvas_part)
             assert time is not None
-            yield time, VideoFrame.from_ndarray(canvas, "rgba")
+            yield time, canvas
             if part.flags & VANISHES:
                 canvas_part[:] = 0
 
@@ -73,7 +73,7 @@ class WebpAnimation:
         if not pictures:
             raise ClipError("damaged", "a picture of the animation cannot be decoded")
         even = _evened(pictures[0])
-        rgba = self._reformatter.reformat(even, format="rgba", interpolation=FULL, dst_color_range="JPEG")
+        rgba = self._reformatter.reformat(even, format="rgba", interpolation=FULL, dst_color_range="JPEG", threads=1)
         return rgba.to_ndarray()[: part.height, : part.width]
 
 
