@@ -146,6 +146,11 @@ def test_the_whole_graph_leaves_a_report_models_and_metrics(run: Path) -> None:
         assert "caption_shuffle.joint" in metrics
         assert (run / f"models/{model}/weights.safetensors").is_file()
     assert stages_run(dvc(run, "repro")) == set()
+    cached = {path.stat().st_ino for path in (run / ".dvc/cache/files").rglob("*") if path.is_file()}
+    outputs = [path for path in (run / "data").rglob("*") if path.is_file()]
+    assert len(outputs) > 10
+    assert {path.stat().st_ino for path in outputs} <= cached, "an output and its cached copy are one file on the disk"
+    assert git(run, "status", "--porcelain") == ""
 
 
 def set_param(folder: Path, section: str, key: str, value: Any) -> None:

@@ -24,6 +24,7 @@ from torch import nn
 
 from pipeline.config.models import SamplingParams
 from pipeline.evaluation.prompts import PromptSet
+from pipeline.runtime.files import whole_file
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress
 from pipeline.sampling.video_model import VideoModel
@@ -160,10 +161,8 @@ def _digest(
 
 
 def _write(path: Path, samples: Samples) -> None:
-    partial_path = path.with_name(path.name + ".partial")
-    with partial_path.open("wb") as file:
+    with whole_file(path) as partial_path, partial_path.open("wb") as file:
         np.savez(file, frames=samples.frames, seconds=samples.seconds, passes=samples.passes)
-    partial_path.replace(path)
 
 
 def _read(path: Path) -> Samples:

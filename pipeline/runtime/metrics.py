@@ -15,6 +15,7 @@ from pipeline.runtime.files import write_json
 FOLDER = "machine"
 OF_THE_MACHINE = frozenset(
     {
+        "chunks_resumed",
         "clips_per_s",
         "data_wait_share",
         "device",

@@ -87,9 +87,14 @@ class Transcoding:
         started = time.monotonic()
         todo = [index for index in range(len(self.shards)) if not self._record(index).is_file()]
         log.info(
-            "transcoding %d captioned clips of %s into %d shards with %s; %d shards kept",
-            len(self.entries), self.archive.path.name, len(self.shards), workers.name, len(self.shards) - len(todo),
+            "transcoding %d captioned clips of %s into %d shards with %s",
+            len(self.entries), self.archive.path.name, len(self.shards), workers.name,
         )  # fmt: skip
+        if len(todo) < len(self.shards):
+            kept = len(self.shards) - len(todo)
+            log.info(
+                "%d of %d shards were made before; to make them anew, delete %s", kept, len(self.shards), self.scratch
+            )
         self._make(todo, workers)
         records = [json.loads(self._record(index).read_text(encoding="utf-8")) for index in range(len(self.shards))]
         rejections = [*self._left_out(), *(Rejection(**line) for record in records for line in record["rejected"])]
