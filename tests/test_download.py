@@ -99,14 +99,15 @@ def test_kaggle_archives_stay_as_they_are_and_failures_are_one_line(kaggle: Fake
 
 
 @pytest.mark.slow
-def test_a_killed_dvc_repro_goes_on_where_it_was(kaggle: FakeKaggle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_killed_dvc_repro_goes_on_where_it_was(shell: str, kaggle: FakeKaggle, tmp_path: Path) -> None:
     kaggle.sets["o/videos"] = DataSet(body=LARGE, answers=[Answer(stall_at=3 * MIB), Answer()])
     write_params(tmp_path, source="kaggle", videos_slug="o/videos", captions_slug="o/captions")
     stage = {"cmd": f"{sys.executable} -m stages.download", "params": ["download"], "outs": ["data/raw"]}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"download": stage}}))
     environment = {key: value for key, value in kaggle.environment(tmp_path).items() if key != "DVC_ROOT"}
     dvc = [sys.executable, "-m", "dvc"]
-    options: dict[str, Any] = {"cwd": tmp_path, "env": environment | {"DVC_NO_ANALYTICS": "1"}}
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment | {"DVC_NO_ANALYTICS": "1", "SHELL": shell}}
     subprocess.run([*dvc, "init", "--no-scm", "-q"], check=True, **options)
     repro = subprocess.Popen([*dvc, "repro"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
     wait_for_bytes(tmp_path, 3 * MIB)

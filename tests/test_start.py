@@ -40,7 +40,10 @@ def test_the_start_imports_nothing_large() -> None:
     assert loaded <= {"pipeline", *sys.stdlib_module_names}
 
 
-def test_a_stage_dies_with_a_parent_killed_during_its_imports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["", "dash", "bash"])
+def test_a_stage_dies_with_a_parent_killed_during_its_imports(shell: str, tmp_path: Path) -> None:
+    """DVC runs a stage by $SHELL, or by /bin/sh where that is not set; dash waits for the command as a process between
+    the two, bash becomes it."""
     marker = tmp_path / "importing"
     (tmp_path / "yaml.py").write_text(
         "import os, time\nfrom pathlib import Path\n"
@@ -48,7 +51,9 @@ def test_a_stage_dies_with_a_parent_killed_during_its_imports(tmp_path: Path) ->
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     environment.pop("OMP_WAIT_POLICY", None)
-    script = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'stages.shapes'])"
+    environment["DVC_STAGE"] = "shapes"
+    command = [shell, "-c", f"{sys.executable} -m stages.shapes"] if shell else [sys.executable, "-m", "stages.shapes"]
+    script = f"import subprocess; subprocess.run({command})"
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
     deadline = time.monotonic() + 30
     while not marker.is_file() or not marker.read_text():

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
+import threading
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -19,6 +22,8 @@ def start_stage(name: str) -> None:
     if name == "__main__":
         start_program(name)
         die_with_parent(os.getppid())
+        if sys.platform == "linux" and "DVC_STAGE" in os.environ:
+            _die_with_dvc(os.getppid())
 
 
 def start_program(name: str) -> None:
@@ -33,3 +38,20 @@ def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:
         sys.exit("the parent process is gone")
+
+
+def _die_with_dvc(parent: int) -> None:
+    """Be sent SIGTERM when DVC dies, also where its shell stands in between: bash becomes the command, dash forks."""
+    try:
+        if Path(f"/proc/{parent}/cmdline").read_text().split("\0")[-3:-2] != ["-c"]:
+            return  # no shell that waits for its command
+        dvc = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+        ends = os.pidfd_open(dvc)
+    except OSError:  # one of the two is gone, and with the shell goes this process
+        return
+    threading.Thread(target=_end_after, args=(ends,), name="dvc", daemon=True).start()
+
+
+def _end_after(process: int) -> None:
+    select.select([process], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
