@@ -1,4 +1,4 @@
-"""Animated emoji from four npm packages (Microsoft's Fluent emoji, MIT): clips as they are in one tar, names as captions.
+"""Animated emoji (Microsoft's Fluent emoji, MIT) from four npm packages: clips as they are in one tar, with names.
 
 The packages are read as streams and never unpacked. Stills, and what has no name in Unicode, are left out and named in
 the manifest.
@@ -55,9 +55,7 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
         "videos": f"{PACKAGES[0]} to -{len(PACKAGES)} {VERSION}",
         "captions": f"Unicode names by emoji {version('emoji')}",
     }
-    return describe(
-        out, source="emoji", origin=origin, videos="videos.tar", captions="captions.csv", left_out=left_out
-    )
+    return describe(out, source="emoji", origin=origin, videos="videos.tar", captions="captions.csv", left_out=left_out)
 
 
 def caption_table(names: dict[str, EmojiName]) -> pd.DataFrame:
