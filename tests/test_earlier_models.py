@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_a_card_whose_params_are_no_longer_built_says_so(tmp_path: Path) -> None
 
 
 def test_todays_cards_are_read_as_they_are() -> None:
-    sections = {"train_gan": {"seed": 3}, "sampling": {"eta": 1.0}}
+    sections: dict[str, dict[str, Any]] = {"train_gan": {"seed": 3}, "sampling": {"eta": 1.0}}
     assert in_todays_keys(sections) == sections
 
 
