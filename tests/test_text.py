@@ -374,5 +374,5 @@ def test_the_stage(
     assert listed[0] == "key,reason,caption"
     assert listed[1].startswith("bad,")
     assert any("73 distinct captions (145 given)" in message for message in caplog.messages)
-    with pytest.raises(ValueError, match="'cats' is not a set; allowed: shapes, moving_mnist, msrvtt"):
+    with pytest.raises(ValueError, match="'cats' is not a set; allowed: shapes, moving_mnist, videos"):
         embed.main("cats")
