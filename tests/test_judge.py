@@ -188,7 +188,7 @@ def test_a_recall_among_too_few_clips_is_none(clips, idle):
 
 def test_targets_name_every_value_in_play():
     clip = {"background": "dots", "objects": [{"shape": "star", "colour": "red"}, {"shape": "circle", "colour": "red"}]}
-    in_play = {
+    in_play: dict[str, list[Any]] = {
         "shape": ["circle", "square", "star"],
         "colour": ["red"],
         "background": ["white", "dots"],
@@ -204,7 +204,7 @@ def test_crops_are_centred_and_hold_one_digit_alone():
     assert crops.shape == (32, SIDE, SIDE)
     lit = crops > 0.3
     for axis in (1, 2):
-        spans = lit.any(axis=axis)
+        spans = np.asarray(lit.any(axis=axis))
         middle = (spans.argmax(axis=1) + SIDE - 1 - spans[:, ::-1].argmax(axis=1)) / 2.0
         assert np.abs(middle - (SIDE - 1) / 2.0).max() <= 1.5
     images, labels = digit_crops(load_rows([row]))

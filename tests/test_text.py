@@ -31,7 +31,7 @@ VOCABULARY = f"[PAD] [UNK] [CLS] [SEP] [MASK] {WORDS}"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of two layers, 32 wide, that knows VOCABULARY."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
     path = tmp_path_factory.mktemp("bert")
     vocabulary = VOCABULARY.split()
