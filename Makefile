@@ -25,7 +25,7 @@ $(VENV)/.product: requirements.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/.product
+$(VENV)/.dev: requirements.txt requirements-dev.txt requirements-export.txt | $(VENV)/.product
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps video-diffusion-pytorch==0.7.0 einops-exts==0.0.4
 	@touch $@

@@ -28,7 +28,7 @@ FPS_RANGE = (0.01, 50.0)  # a GIF's delay is 2/100 s to 655 s
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command. Raises ValueError, one line, on what a user can mend."""
+    """Run the command. Raises ValueError, one line, on what a user can fix."""
     started = time.perf_counter()
     args = build_parser().parse_args(argv)
     prompts = collect_prompts([*args.prompts, *args.text], args.prompts_file)
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="draw clips between two GIF or NPY clips under each prompt: the middle, or --num-samples from A to B",
     )
     sampling.add_argument("--strength", type=_real(0.01, 0.99), default=0.6, help="share of --interpolate drawn anew")
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="onnx: see pipeline.export")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:1 …")
     return parser
 
