@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.runtime.stage import run_stage
 
@@ -52,7 +53,7 @@ def export(model: Path, out: Path, format_: str, metrics: Path | None = None) ->
         raise ValueError(f"{out}: is here and no export; name another folder by --out")
     if format_ == "onnx" and card.family != "unet":
         raise ValueError(f"{model}: --format onnx exports U-Nets; this is a {card.family}")
-    figures = _figures(model, metrics) if format_ == "hub" else None
+    figures = _figures(model, metrics) if format_ == "hub" else {}
     sampling = standing_sampling(model, card).params
     with whole_folder(out) as partial:
         for name in (CARD_FILE, WEIGHTS_FILE):
@@ -71,12 +72,16 @@ def export(model: Path, out: Path, format_: str, metrics: Path | None = None) ->
     return sorted(out.iterdir())
 
 
-def _figures(model: Path, given: Path | None) -> dict[str, float] | None:
-    """The evaluate stage's figures; None where it has not run. Raises ValueError where the file named is not there."""
-    path = given or Path("metrics/evaluate") / f"{model.name}.json"
-    if given is not None and not path.is_file():
-        raise ValueError(f"{path}: no such file; run the evaluate stage (dvc repro), or leave --metrics out")
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def _figures(model: Path, given: Path | None) -> dict[str, Any]:
+    """The file named, else what is here; empty: not evaluated. Raises ValueError where the file named is not there."""
+    from pipeline.exporting.hub_folder import figures_of
+
+    if given is None:
+        return figures_of(model)
+    if not given.is_file():
+        raise ValueError(f"{given}: no such file; run the evaluate stage (dvc repro), or leave --metrics out")
+    figures: dict[str, Any] = json.loads(given.read_text(encoding="utf-8"))
+    return figures
 
 
 if __name__ == "__main__":

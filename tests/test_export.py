@@ -47,9 +47,9 @@ def through_onnx(folder: Path) -> VideoModel:
 @pytest.mark.parametrize("batch", [1, 3, 9])
 def test_the_file_draws_what_the_network_draws(onnx_folder: Path, batch: int) -> None:
     prompts = [*PROMPTS, LONG, *PROMPTS][:batch]
-    for options in ({}, {"negative": [LONG] * batch}):
+    for negative in (None, [LONG] * batch):
         first, second = (
-            model.sample(prompts, range(batch), **options).astype(int)
+            model.sample(prompts, range(batch), negative=negative).astype(int)
             for model in (load_model(onnx_folder), through_onnx(onnx_folder))
         )
         assert np.abs(first - second).max() <= 2

@@ -5,6 +5,7 @@ Nothing is uploaded: `hf upload NAME FOLDER` of huggingface_hub does that.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ from huggingface_hub import EvalResult, ModelCardData
 from pipeline.model_io.model_card import ModelCard
 
 README = "README.md"
+FIGURES_FILE = "figures.json"
+METRICS = Path("metrics/evaluate")
 KINDS = {"seen": "combinations of training", "held_out": "held-out combinations", "reworded": "held-out wordings"}
 DATA = {  # licence of the weights, and the terms of the data
     "shapes": ("mit", "Moving shapes, drawn by the project from a seed: no terms."),
     "moving_mnist": ("cc-by-4.0", "Handwritten digits (Alpaydin & Kaynak, CC BY 4.0; or MNIST), moved by the project."),
-    "msrvtt": ("other", "Clips in MSR-VTT's layout. MSR-VTT itself states no licence: ask before you publish weights."),
 }
+REAL_VIDEO = ("other", "Real clips. Ask whose they are before you publish weights; MSR-VTT states no licence.")
 
 
 def write_readme(folder: Path, name: str, card: ModelCard, figures: Mapping[str, Any] | None) -> Path:
     """Write README.md; `figures` are those of the evaluate stage, None: not evaluated."""
-    licence, terms = DATA[card.dataset]
+    licence, terms = DATA.get(card.dataset, REAL_VIDEO)
     data = ModelCardData(
         language="en",
         license=licence,
@@ -71,6 +74,22 @@ def _body(name: str, card: ModelCard, terms: str, figures: Mapping[str, Any] | N
         f"## Limits\n\nIt knows the {len(card.vocabulary)} words of its train captions, and what they say: {words}.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """The evaluate stage's figures of a model: those in its folder, else this checkout's; empty: not evaluated."""
+    folder = Path(folder)
+    for path in (folder / FIGURES_FILE, METRICS / f"{folder.name}.json"):
+        if path.is_file():
+            figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return figures
+    return {}
+
+
+def figure_lines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, share) of what counts most: everything right that the caption says, and its control."""
+    names = {**KINDS, "caption_shuffle": "control, captions shuffled"}
+    return [(text, _share(figures, kind)) for kind, text in names.items() if f"{kind}.joint" in figures]
 
 
 def _table(figures: Mapping[str, Any]) -> str:
