@@ -267,6 +267,22 @@ def test_experiments_are_queued_in_a_fresh_clone_and_run_by_a_worker(run: Path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ("name", "says"),
+    [("imported", r"imported ones too, are trained on as videos"), ("msrvtt", r"'msrvtt' is called videos now")],
+)
+def test_a_set_that_is_none_is_refused_before_anything_is_deleted(tmp_path: Path, name: str, says: str) -> None:
+    clone = fresh_clone(tmp_path)
+    before = git(clone, "ls-files", "metrics")
+    assert "metrics/train.json" in before
+    printed = dvc(clone, "exp", "run", "-S", f"dataset={name}", "evaluate@unet", check=False)
+    assert re.search(rf"error: params\.yaml: dataset: .*{says}", printed), printed
+    assert stages_run(printed) == {"dataset"}
+    assert "Errno" not in printed
+    assert git(clone, "status", "--porcelain", "metrics") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("edit", "says"),
     [
         ({"train": {"lr": "fast"}}, r"error: params.yaml: train.lr: 'fast'"),
