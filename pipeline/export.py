@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.generation.model_folders import find_model
 from pipeline.runtime.stage import run_stage
 
 EXPORTS = Path("exports")
@@ -25,7 +26,7 @@ EXPORTS = Path("exports")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command. Raises ValueError, one line, on what a user can fix."""
     args = build_parser().parse_args(argv)
-    model = args.folder or args.model
+    model = find_model(args.folder or args.model)
     out = args.out or EXPORTS / f"{model.name}-{args.format}"
     for path in export(model, out, args.format, args.metrics):
         print(path)
@@ -33,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.export", description="Export a trained model.")
-    parser.add_argument("folder", nargs="?", type=Path, metavar="MODEL", help="model folder (default: models/unet)")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="MODEL", help="folder or name (default: models/unet)")
     parser.add_argument("--format", choices=("onnx", "hub"), required=True)
-    parser.add_argument("--model", type=Path, default=Path("models/unet"), help="the same as MODEL")
+    parser.add_argument("--model", type=Path, help="the same as MODEL")
     parser.add_argument("--out", type=Path, help=f"folder (default: {EXPORTS}/MODEL-FORMAT)")
     parser.add_argument("--metrics", type=Path, help="figures for hub (default: metrics/evaluate/MODEL.json)")
     return parser
