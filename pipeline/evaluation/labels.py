@@ -16,7 +16,8 @@ from pipeline.evaluation.scoring import EvaluatedPrompts
 from pipeline.evaluation.shares import Share, wilson_share
 from pipeline.evaluation.shuffle_control import derangement
 from pipeline.judge.judge import Judge
-from pipeline.judge.label_readers import Label, Right, label_shares, score_label
+from pipeline.judge.label_readers import Label, label_shares, score_label
+from pipeline.judge.oracles.score_reading import Scores
 
 MOST_VALUES = 20  # of an attribute that has a row for each in the table
 
@@ -69,7 +70,7 @@ def label_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
     """A row per attribute ("all") and, where it has few, per value of it that the prompts ask for."""
     rows = [_row(evaluated, name, "all", share) for name, share in _shares(evaluated.scores).items()]
     for name in {name: None for scores in evaluated.scores for name in scores if name != "joint"}:
-        by_value: dict[str, list[Right]] = {}
+        by_value: dict[str, list[Scores]] = {}
         for scores, wanted in zip(evaluated.scores, evaluated.prompts.attributes, strict=True):
             if name in scores:
                 by_value.setdefault(str(wanted[name]), []).append({name: scores[name]})
@@ -85,7 +86,7 @@ def joint_share(judge: Judge, frames: np.ndarray, attributes: Sequence[Mapping[s
     return _shares(scores).get("joint")
 
 
-def _shares(scores: Sequence[Right]) -> dict[str, Share]:
+def _shares(scores: Sequence[Scores]) -> dict[str, Share]:
     return {name: wilson_share(right, clips) for name, (right, clips) in label_shares(scores).items()}
 
 

@@ -15,7 +15,7 @@ from pipeline.evaluation.prompt_sampler import Samples
 from pipeline.evaluation.prompts import PromptSet
 from pipeline.evaluation.shares import wilson_share
 from pipeline.judge.judge import Judge
-from pipeline.judge.label_readers import Label, Right, score_label
+from pipeline.judge.label_readers import Label, score_label
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.runtime.parallel import run_on_cores
@@ -32,7 +32,7 @@ class EvaluatedPrompts:
     prompts: PromptSet
     samples: Samples
     readings: list[Reading]
-    scores: list[Scores] | list[Right]  # of own clips {} where one cannot be scored
+    scores: list[Scores]  # of own clips {} where one cannot be scored
     labels: list[Label] = field(default_factory=list)
 
 

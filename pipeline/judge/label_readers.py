@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from pipeline.config.evaluation import JudgeParams
 from pipeline.judge.features import FRAMES, FeatureNet, embed, fit
+from pipeline.judge.oracles.score_reading import Scores
 from pipeline.model_io.tensors import to_model
 
 log = logging.getLogger("t2v")
@@ -29,7 +30,6 @@ NOISE = 0.15  # standard deviation, of the range [-1, 1], at most
 SOFT = 0.8  # at most, of a clip that training has blurred
 
 Label = Mapping[str, str]  # value by attribute
-Right = dict[str, bool]  # by attribute, and `joint`; empty where a clip cannot be scored
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def vary(video: Tensor, generator: torch.Generator) -> Tensor:
     return moved + NOISE * grain * torch.randn(moved.shape, generator=generator)
 
 
-def score_label(read: Label, wanted: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> Right:
+def score_label(read: Label, wanted: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> Scores:
     """Right or wrong for each attribute of a clip, and `joint`: all of them.
 
     Empty where the clip has no attribute that is read, or a value that no train clip has.
@@ -118,11 +118,11 @@ def score_label(read: Label, wanted: Mapping[str, Any], values: Mapping[str, Seq
     return {**right, "joint": all(right.values())}
 
 
-def label_shares(scores: Sequence[Right]) -> dict[str, tuple[int, int]]:
+def label_shares(scores: Sequence[Scores]) -> dict[str, tuple[int, int]]:
     """(right, clips) by attribute, over the clips that have it."""
     names = dict.fromkeys(name for each in scores for name in each)
     return {
-        name: (sum(each.get(name, False) for each in scores), sum(name in each for each in scores)) for name in names
+        name: (sum(bool(each.get(name)) for each in scores), sum(name in each for each in scores)) for name in names
     }
 
 
