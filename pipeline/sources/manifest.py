@@ -24,7 +24,7 @@ class Manifest:
     In place, `videos` is the user's path as params name it.
     """
 
-    source: str  # sample | kaggle | local
+    source: str  # sample | emoji | kaggle | local
     origin: dict[str, str]  # where each came from: a slug, a file name, "drawn"
     videos: str
     captions: str
