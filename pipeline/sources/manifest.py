@@ -161,5 +161,5 @@ def _facts_in_place(path: Path, is_same_as: dict[str, int | str] | None = None) 
     digest = hashlib.sha256()
     for member in files:
         with container.open(member) as file:
-            digest.update(f"{member.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+            digest.update(f"{member.name}\0{hashlib.sha256(file.read()).hexdigest()}\0".encode())
     return facts | {"sha256": digest.hexdigest()}
