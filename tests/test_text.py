@@ -102,7 +102,7 @@ def test_padding_changes_little(encoder: Encoder) -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
 def test_the_table_holds_what_the_encoder_says(encoder: Encoder, tmp_path: Path, dtype: str, tolerance: float) -> None:
     table = make(sentences(), encoder, tmp_path, dtype=dtype, batch_size=8)
-    assert table.pooled.dtype == dtype
+    assert table.vectors.dtype == dtype
     assert table.info == encoder.info
     some = ["a blue square moves up slowly", "a red circle moves left", "a blue square moves up slowly"]
     got, want = table.batch(some), encoder.encode(some)

@@ -13,14 +13,12 @@ from pipeline.diffusion.noise import DropShares, draw_step, noise_of_seeds
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.training import text_statistics
 from pipeline.model_io.clip_dataset import (
-    ClipShape,
-    MemoryClips,
+    DecodedClips,
     StreamedClips,
-    fit_clip,
-    frame_indices,
     index_split,
     open_clips,
 )
+from pipeline.model_io.clip_decoding import ClipShape, fit_clip, frame_indices
 from pipeline.model_io.tensors import to_model
 from pipeline.training.feed import ClipFeed, prefetch
 from tests.training_toys import FRAMES, SIDE, SPLITS, open_toy_trainer, toy_clip, toy_params, toy_texts, write_toy_set
@@ -88,7 +86,7 @@ def test_a_stream_delivers_every_clip_once_within_its_window(toy_set: Path) -> N
     assert sorted(numbers) == list(range(SPLITS["train"]))
     blocks = streamed.block_of[numbers]
     assert np.count_nonzero(np.diff(blocks)) == 1  # one window after the other
-    memory = MemoryClips(index, SHAPE)
+    memory = DecodedClips(index, SHAPE)
     assert np.array_equal(streamed.frames(numbers), memory.frames(numbers))
 
 
@@ -105,7 +103,7 @@ def test_a_stream_resumes_in_the_middle_and_holds_no_more_than_its_windows(toy_s
 def test_the_budget_decides_between_memory_and_stream(toy_set: Path) -> None:
     bytes_needed = SPLITS["train"] * SHAPE.bytes
     kinds = [type(open_clips(toy_set, "train", SHAPE, ram_budget_gb=bytes_needed * k / 1e9)) for k in (1.01, 0.99)]
-    assert kinds == [MemoryClips, StreamedClips]
+    assert kinds == [DecodedClips, StreamedClips]
 
 
 def test_clips_without_a_known_caption_are_left_out(toy_set: Path) -> None:

@@ -7,7 +7,7 @@ A folder holds `judge.json` (what it was made for and how well it does on clips 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Judge:
 
     def score_many(
         self,
-        clips: np.ndarray,  # uint8 (N, F, H, W, 3)
+        clips: Iterable[np.ndarray],  # uint8 (F, H, W, 3) each
         attributes: Sequence[Mapping[str, Any]],
     ) -> list[Scores]:
         """One `score` per clip."""
