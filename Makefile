@@ -40,10 +40,10 @@ repro: git $(VENV)/.product  ## run the whole graph on params.yaml; PRESET=gpu a
 	@python -m pipeline.summary
 
 test: $(VENV)/.dev  ## all tests
-	python -m pytest -n auto --dist loadfile
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.dev  ## the tests that take under two seconds each
-	python -m pytest -n auto --dist loadfile -m "not slow"
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/.dev  ## ruff (format and lint) and mypy
 	ruff format --check .

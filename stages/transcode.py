@@ -1,4 +1,4 @@
-"""Videos to square GIF clips with all their captions: data/raw to data/shards/msrvtt."""
+"""Videos to square GIF clips with all their captions: data/raw to data/shards/videos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(
     *,
     params_path: Path = Path("params.yaml"),
     raw: Path = Path("data/raw"),
-    out: Path = Path("data/shards/msrvtt"),
+    out: Path = Path("data/shards/videos"),
     metrics: Path = Path("metrics/transcode.json"),
 ) -> None:
     params = load_params(params_path).transcode

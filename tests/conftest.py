@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from pipeline.runtime import parallel as cores
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # a worker to a core
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests first: a worker takes whole files, and a long last one leaves the other idle."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture
 def two_cores() -> Iterator[None]:
-    """Two threads for torch and a fresh pool of two, whatever the machine has."""
+    """Two threads for torch, whatever the machine has."""
     before = torch.get_num_threads()
-    cores._pool.cache_clear()
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-    cores._pool.cache_clear()

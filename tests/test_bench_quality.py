@@ -30,7 +30,7 @@ def test_a_run_is_stopped_and_goes_on_and_each_checkpoint_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, figures = tmp_path / "run", tmp_path / "gpu.json"
-    command = ("train", "--out", str(out), "--json", str(figures), "--prompts", "8")
+    command: tuple[str, ...] = ("train", "--out", str(out), "--json", str(figures), "--prompts", "8")
     command += ("--params", str(PARAMS), "--preset", "smoke")
     run(*command, "--minutes", "0")
     stopped = json.loads(figures.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,8 +114,13 @@ def test_a_card_whose_params_are_no_longer_built_says_so(tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_of_a_set_by_its_earlier_name_is_one_of_the_set_by_todays(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({**json.loads(CARDS["gan seedlike"]), "dataset": "msrvtt"}))
+    assert read_card(tmp_path).dataset == "videos"
+
+
 def test_todays_cards_are_read_as_they_are() -> None:
-    sections = {"train_gan": {"seed": 3}, "sampling": {"eta": 1.0}}
+    sections: dict[str, dict[str, Any]] = {"train_gan": {"seed": 3}, "sampling": {"eta": 1.0}}
     assert in_todays_keys(sections) == sections
 
 

@@ -276,8 +276,8 @@ def test_samples_are_kept_under_all_that_decides_them(shards: Path, tmp_path: Pa
 
 
 def test_another_sets_judge_is_refused(judge: Judge) -> None:
-    with pytest.raises(ValueError, match="the judge is for shapes, the model for msrvtt"):
-        evaluate.check_fit(toy_card(dataset="msrvtt"), judge, None)
+    with pytest.raises(ValueError, match="the judge is for shapes, the model for videos"):
+        evaluate.check_fit(toy_card(dataset="videos"), judge, None)
 
 
 def test_sets_too_small_for_a_distance_say_so(shards: Path, judge: Judge) -> None:
@@ -306,10 +306,10 @@ def real_row(split: str, number: int, caption: str) -> Row:
 
 def real_set(folder: Path, splits: dict[str, Sequence[int]], caption: str = "a grey clip number {}") -> Path:
     rows = [real_row(split, number, caption.format(number)) for split, numbers in splits.items() for number in numbers]
-    write_shard(folder / "msrvtt/shard-00000.parquet", rows)
+    write_shard(folder / "videos/shard-00000.parquet", rows)
     counts = {split: len(numbers) for split, numbers in splits.items()}
-    write_set(folder / "msrvtt", {"set": "msrvtt", "counts": counts})
-    return folder / "msrvtt"
+    write_set(folder / "videos", {"set": "videos", "counts": counts})
+    return folder / "videos"
 
 
 RATIOS = ("frechet.ratio", "nearest_train.ratio", "nearest_pixels.ratio")
@@ -321,7 +321,7 @@ def evaluated_real_set(shards: Path) -> dict[str, Any]:
     judge = build_judge(shards, TINY_JUDGE, torch.device("cpu")).judge
     sampler = parrot(shards)
     model = sampler.model
-    model.card = dataclasses.replace(model.card, dataset="msrvtt")
+    model.card = dataclasses.replace(model.card, dataset="videos")
     result = evaluate.evaluate_model(sampler, judge, shards, EVALUATE)
     json.dumps(evaluate.rounded(result.metrics) | judge.card.metrics, allow_nan=False)
     plots.write_plots(shards / "plots", result)

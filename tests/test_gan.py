@@ -499,4 +499,5 @@ def test_the_old_settings_are_a_preset() -> None:
     assert (params.lr, params.betas, params.batch_size, params.loss) == (2e-4, (0.5, 0.999), 16, "bce")
     generator, _ = networks(params, ("circle", "down"))
     assert generator.canvas.stem.out_features == 256 * 8 * 8
-    assert generator.content[0].in_features - 100 == generator.reader.mix[1].out_features
+    content: Any = generator.content[0]
+    assert content.in_features - 100 == generator.reader.mix[1].out_features

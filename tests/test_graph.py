@@ -175,7 +175,7 @@ def edit(folder: Path, module: str) -> None:
         pytest.param(partial(set_param, section="report", key="prompts", value=1), "report", id="report"),
         pytest.param(
             partial(set_param, section="embed", key="pooling", value="cls"),
-            "embed@shapes embed@moving_mnist embed@msrvtt train evaluate@unet report",
+            "embed@shapes embed@moving_mnist embed@videos train evaluate@unet report",
             id="embed",
         ),
         pytest.param(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,14 +52,14 @@ def denoiser(
     text: TextBatch | None,
     negative: TextBatch | None = None,
     diffusion: DiffusionParams = PARAMS.diffusion,
-    **values: object,
+    **values: Any,
 ) -> GuidedDenoiser:
     plain = {"guidance_interval": (0.0, 1.0), "guidance_scale": 1.0}
     sampling = SamplingParams.read({**PARAMS.sampling.model_dump(), **plain, **values})
     return guided_denoiser(network, Diffusion(diffusion), text, sampling, negative)
 
 
-def predict(text: TextBatch | None, negative: TextBatch | None = None, t: float = 0.5, **values: object) -> Tensor:
+def predict(text: TextBatch | None, negative: TextBatch | None = None, t: float = 0.5, **values: Any) -> Tensor:
     return denoiser(FakeNetwork(), text, negative, **values)(X, torch.tensor(t, dtype=torch.float64))
 
 
@@ -111,7 +112,7 @@ def test_negative_prompt_has_a_prompt_each(text: TextBatch | None, message: str)
 
 
 def test_guidance_acts_inside_its_interval_only() -> None:
-    guided = {"guidance_scale": 2.0, "guidance_interval": (0.2, 0.6)}
+    guided: dict[str, Any] = {"guidance_scale": 2.0, "guidance_interval": (0.2, 0.6)}
     for t in (0.1, 0.61, 1.0):
         assert torch.equal(predict(TEXT, t=t, **guided), predict(TEXT, t=t))
     for t in (0.2, 0.4, 0.6):

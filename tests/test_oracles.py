@@ -218,5 +218,11 @@ def test_the_oracles_words_mean_what_the_generator_draws():
 def test_cielab_against_published_values():
     # Lindbloom's calculator, sRGB and D65.
     rgb = np.array([[255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]])
-    lab = [[100, 0, 0], [53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86], [0, 0, 0]]
+    lab: list[list[float]] = [
+        [100, 0, 0],
+        [53.24, 80.09, 67.20],
+        [87.73, -86.18, 83.18],
+        [32.30, 79.19, -107.86],
+        [0, 0, 0],
+    ]
     np.testing.assert_allclose(to_lab(rgb), lab, atol=0.03)

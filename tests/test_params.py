@@ -226,7 +226,8 @@ def is_nullable(key: str) -> bool:
 # Every key: its range and its rules
 
 IMPOSSIBLE: list[tuple[str, Any, str]] = [
-    ("dataset", "cats", "'shapes', 'moving_mnist' or 'msrvtt'"),
+    ("dataset", "msrvtt", "is called videos now: write that"),
+    ("dataset", "cats", "'shapes', 'moving_mnist' or 'videos'"),
     ("train", 3, "a section of keys"),
     ("train.sizee", 3, "unknown key"),
     ("train.size", 3, "dvc#10296"),
@@ -511,10 +512,10 @@ TOGETHER: dict[str, tuple[str, dict[str, Any]]] = {  # what is said, by the key 
         "train.frames",
         {"dataset": "moving_mnist", "moving_mnist.frames": 8},
     ),
-    "more frames than real clips have": ("train.frames", {"dataset": "msrvtt", "transcode.frames": 8}),
+    "more frames than real clips have": ("train.frames", {"dataset": "videos", "transcode.frames": 8}),
     "a GAN of more frames than real clips have": (
         "train_gan.frames",
-        {"dataset": "msrvtt", "transcode.frames": 16, "train_gan.frames": 17},
+        {"dataset": "videos", "transcode.frames": 16, "train_gan.frames": 17},
     ),
     "a mirrored digit": ("train.flip", {"dataset": "moving_mnist", "train.flip": True}),
     "a mirrored turn": ("train.flip", {"train.flip": True, "shapes.motions": ["up", "rotate-clockwise"]}),
@@ -535,7 +536,7 @@ def test_values_that_do_not_go_together_give_one_line(tree: dict[str, Any], name
 
 FINE: dict[str, dict[str, Any]] = {  # a rule between sections counts for stages that the graph runs, and no others
     "flip without sides": {"train.flip": True, "shapes.motions": ["up", "down", "grow", "shrink"]},
-    "flip of real clips, whose captions the stage reads": {"train.flip": True, "dataset": "msrvtt"},
+    "flip of real clips, whose captions the stage reads": {"train.flip": True, "dataset": "videos"},
     "short digits that nobody trains on": {"moving_mnist.frames": 6},
     "short real clips that nobody trains on": {"transcode.frames": 1},
     "a circle among shapes that turn": {"shapes.motions": ["rotate-clockwise", "left", "right"]},

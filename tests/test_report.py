@@ -114,8 +114,19 @@ def test_sets_go_by_their_names(run_root: Path) -> None:
     titles = []
     for source in ("sample", "local", "kaggle"):
         run.params["download"]["source"] = source
-        titles.append(run.set_title("msrvtt"))
+        titles.append(run.set_title("videos"))
     assert titles == ["Sample clips, drawn here in MSR-VTT's layout", "Own clips", "MSR-VTT"]
+
+
+def test_a_run_of_before_the_set_was_renamed_is_shown_by_todays_name(run_root: Path, tmp_path: Path) -> None:
+    root = changed(run_root, tmp_path, "data/shards/shapes/set.json")
+    (root / "data/shards/shapes").rename(root / "data/shards/msrvtt")
+    path = root / "params.yaml"
+    path.write_text(path.read_text().replace("dataset: shapes", "dataset: msrvtt"))
+    run = gather.gather_run(FolderFiles(root), "earlier")
+    assert run.dataset == "videos"
+    assert run.sets["videos"] == json.loads((root / "data/shards/msrvtt/set.json").read_text())
+    assert run.validation_clips > 0
 
 
 def test_clip_counts_stand_beside_distances_and_curves(text: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from pipeline.sampling.samplers import (
     sample_video,
     seeded_generators,
 )
+from pipeline.text.captions import TextBatch
 
 PARAMS = load_params(Path(__file__).with_name("params.yaml"))
 MEAN, STD = 0.4, 0.7  # of the data
@@ -103,7 +105,7 @@ def test_steps_are_those_of_diffusers(sample: Callable[..., Tensor]) -> None:
     indices = [999, 940, 700, 650, 300, 120]
     if sample is sample_ddim:
         indices = list(range(900, -1, -100))
-        theirs = DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="sample")
+        theirs: Any = DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="sample")
         theirs.set_timesteps(10)
     else:
         theirs = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample")
@@ -235,10 +237,10 @@ def test_a_video_stays_finite_and_in_range_whatever_the_dialect(name: str, sched
     assert video.abs().max() <= 1.0 + 1e-6
 
 
-def between(weights: list[float], **values: object) -> Tensor:
+def between(weights: list[float], **values: Any) -> Tensor:
     """Interpolations between a dark and a light clip by a network that trusts what it sees: x0_pred = x_t."""
     first, second = torch.full((len(weights), 1, 2, 4, 4), -0.5), torch.full((len(weights), 1, 2, 4, 4), 0.5)
-    arguments = {"weights": weights, "t": 0.2, "seeds": [3] * len(weights), **values}
+    arguments: dict[str, Any] = {"weights": weights, "t": 0.2, "seeds": [3] * len(weights), **values}
     diffusion = Diffusion(PARAMS.diffusion)
     return interpolate_clips(
         lambda x, t, text, drop_text=None: x, diffusion, None, first, second, sampling(), **arguments
@@ -260,7 +262,7 @@ def test_interpolation_denoises_from_its_t() -> None:
         return x
 
     clip = torch.zeros(1, 1, 2, 4, 4)
-    chosen = {"weights": [0.5], "t": 0.6, "seeds": [0]}
+    chosen: dict[str, Any] = {"weights": [0.5], "t": 0.6, "seeds": [0]}
     interpolate_clips(network, Diffusion(PARAMS.diffusion), None, clip, clip, sampling(), **chosen)
     assert asked[0] == pytest.approx(0.6)
     assert asked == sorted(asked, reverse=True)
@@ -270,7 +272,7 @@ def test_interpolation_denoises_from_its_t() -> None:
     ("values", "message"),
     [({"t": 1.0}, "t=1.0"), ({"weights": [1.5]}, "weights="), ({"seeds": [1, 2]}, "2 seeds for 1 clips")],
 )
-def test_interpolation_refuses_what_it_cannot_do(values: dict[str, object], message: str) -> None:
+def test_interpolation_refuses_what_it_cannot_do(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         between(**{"weights": [0.5], **values})
 
@@ -280,7 +282,7 @@ def test_as_many_captions_as_seeds() -> None:
         sample_video(
             lambda x, t, text, drop_text=None: x,
             Diffusion(PARAMS.diffusion),
-            [0, 0],  # anything with a length
+            TextBatch(torch.zeros(2, 1), torch.zeros(2, 1, 1), torch.ones(2, 1, dtype=torch.bool)),
             sampling(),
             seeds=[0],
             shape=(1, 1, 2, 2),

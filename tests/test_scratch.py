@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_folder_dropped_while_a_run_waits_for_it_is_made_anew(
 
     dropping = scratch.shutil.rmtree
 
-    def slow_rmtree(folder: Path, **options: bool) -> None:
+    def slow_rmtree(folder: Path, **options: Any) -> None:
         taker = threading.Thread(target=take_old)  # while the folder is half gone
         taker.start()
         assert held.wait(60)

@@ -153,7 +153,7 @@ def test_a_run_beside_another_leaves_its_scratch_alone(tmp_path: Path, monkeypat
 def test_two_parallel_runs_of_the_stage_publish_all_clips(tmp_path: Path) -> None:
     environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
     more = {**FEW, "train_clips": 600}
-    runs = []
+    runs: list[subprocess.Popen[str]] = []
     for seed in (1, 1, 2):  # two do exactly the same: one of them waits
         folder = tmp_path / f"copy-{len(runs)}"
         folder.mkdir()

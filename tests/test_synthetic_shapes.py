@@ -226,7 +226,7 @@ def test_colours_are_well_apart_and_off_every_background() -> None:
 
 def test_several_objects_stay_apart_and_are_all_named() -> None:
     drawn = shapes_set(whole_grammar((2, 3)))
-    counts = Counter()
+    counts: Counter[int] = Counter()
     for index in range(60):
         row = drawn.row("train", index)
         things = row.attributes["objects"]

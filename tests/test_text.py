@@ -31,7 +31,7 @@ VOCABULARY = f"[PAD] [UNK] [CLS] [SEP] [MASK] {WORDS}"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of two layers, 32 wide, that knows VOCABULARY."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
     path = tmp_path_factory.mktemp("bert")
     vocabulary = VOCABULARY.split()
@@ -374,5 +374,5 @@ def test_the_stage(
     assert listed[0] == "key,reason,caption"
     assert listed[1].startswith("bad,")
     assert any("73 distinct captions (145 given)" in message for message in caplog.messages)
-    with pytest.raises(ValueError, match="'cats' is not a set; allowed: shapes, moving_mnist, msrvtt"):
+    with pytest.raises(ValueError, match="'cats' is not a set; allowed: shapes, moving_mnist, videos"):
         embed.main("cats")

@@ -112,7 +112,8 @@ def test_looking_at_a_run_does_not_change_it(toy_set: Path, tmp_path: Path, whol
 
 
 def test_the_saved_weights_are_the_averages_and_know_the_captions(toy_set: Path, whole: tuple[Run, Path]) -> None:
-    start, end = open_toy_trainer(toy_set, toy_params()).network.state_dict(), whole[0].trainer.network.state_dict()
+    trained: Any = whole[0].trainer
+    start, end = open_toy_trainer(toy_set, toy_params()).network.state_dict(), trained.network.state_dict()
     saved = whole[0].weights()
     for name in ("stem.weight", "head.weight"):
         assert not torch.equal(saved[name], start[name])

@@ -171,7 +171,7 @@ def test_a_folder_of_animations_and_stills_is_a_set(tmp_path: Path, monkeypatch:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     download.main()
     transcode.main()
-    rows = {row.key: row for row in read_rows(tmp_path / "data/shards/msrvtt")}
+    rows = {row.key: row for row in read_rows(tmp_path / "data/shards/videos")}
     assert {key: row.captions for key, row in rows.items()} == {name: (f"colours of {name}",) for name in "abcdef"}
     for key, row in rows.items():
         shown = [tuple(frame[8, 8]) for frame in row.frames().astype(int)]

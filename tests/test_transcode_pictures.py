@@ -40,9 +40,9 @@ def far(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b).mean())
 
 
-SHARP = {**H264, "pix_fmt": "yuv444p"}
+SHARP: dict[str, Any] = {**H264, "pix_fmt": "yuv444p"}
 LEFT, RIGHT, TOP, BOTTOM = 13, 7, 3, 5  # px of border
-CROPPED = {  # 100 px are coded as 112
+CROPPED: dict[str, Any] = {  # 100 px are coded as 112
     "bsf:v": f"h264_metadata=crop_left={LEFT}:crop_right={12 + RIGHT}:crop_top={TOP}:crop_bottom={BOTTOM}"
 }
 
@@ -260,8 +260,9 @@ def at_their_times(pictures: Sequence[np.ndarray], delays: Sequence[int], n_fram
 def test_animated_webp(options: dict[str, Any], flags: int | None) -> None:
     """As libwebp decodes it, by Pillow, to 3 levels of 255 after ten blends: laid over (2: not blended), wiped (1)."""
     data = bytearray(animated("webp", ball(), **options))
-    for place in (found.start() for found in re.finditer(b"ANMF", bytes(data)) if flags is not None):
-        data[place + 23] = flags
+    if flags is not None:
+        for found in re.finditer(b"ANMF", bytes(data)):
+            data[found.start() + 23] = flags
     pictures = []
     with Image.open(io.BytesIO(data), formats=PIL_FORMATS) as image:
         for index in range(len(DELAYS)):
@@ -278,7 +279,8 @@ def test_animated_webp(options: dict[str, Any], flags: int | None) -> None:
 @pytest.mark.parametrize("blend", [0, 1])
 def test_animated_gif_and_png(suffix: str, disposal: int, blend: int, tmp_path: Path) -> None:
     """As ffmpeg shows it. (Pillow blends half-transparent APNG frames twice.)"""
-    data = animated(suffix, ball(), disposal=disposal, **({"blend": blend} if suffix == "png" else {}))
+    options: dict[str, Any] = {"blend": blend} if suffix == "png" else {}
+    data = animated(suffix, ball(), disposal=disposal, **options)
     path = tmp_path / f"x.{suffix}"
     path.write_bytes(data)
     pictures = list(over(by_ffmpeg(path, SIDE, SIDE)))

@@ -16,7 +16,7 @@ from tests.video_fixtures import H264, encode, number_of, numbered, remux, run
 
 WHITE = (255, 255, 255)
 SPEC = FrameSpec(frames=8, resolution=32, span="whole", duration_s=2.0, fit="stretch", background=WHITE)
-B_FRAMES = {**H264, "preset": "slow", "bf": 3}
+B_FRAMES: dict[str, Any] = {**H264, "preset": "slow", "bf": 3}
 
 
 def shown(source: bytes | Path, n_frames: int = 8, first_s: float | None = None) -> list[int]:

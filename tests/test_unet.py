@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +36,7 @@ SEED = UnetParams.read({**DEFAULT.model_dump(), **SEED_OVERLAY})
 WIDTH, TOKENS = 12, 5  # of the fake caption vectors
 FRAMES, RESOLUTION = 4, 16
 
-PLAIN = {  # no attention, no positions, nothing over time: every option below is one step away from here
+PLAIN: dict[str, Any] = {  # no attention, no positions, nothing over time: each option below is one step away
     **DEFAULT.model_dump(),
     "dim": 16,
     "dim_mults": (1, 2),
@@ -56,7 +58,7 @@ PLAIN = {  # no attention, no positions, nothing over time: every option below i
     "final_block": True,
     "head_dim": None,
 }
-FAST = {  # the default network, narrow
+FAST: dict[str, Any] = {  # the default network, narrow
     "joint_attention": (False, True),
     "cross_attention": (False, True),
     "mid_attention": "joint",
@@ -68,7 +70,7 @@ FAST = {  # the default network, narrow
     "final_block": False,
     "head_dim": 24,
 }
-SEED_LAYOUT = {  # presets/seed.yaml, narrow
+SEED_LAYOUT: dict[str, Any] = {  # presets/seed.yaml, narrow
     "norm": "rms",
     "patch": 1,
     "blocks_per_level": 2,
@@ -79,7 +81,7 @@ SEED_LAYOUT = {  # presets/seed.yaml, narrow
 }
 
 
-def build(channels: int = 3, **changes: object) -> UNet3D:
+def build(channels: int = 3, **changes: Any) -> UNet3D:
     torch.manual_seed(0)
     params = UnetParams.read({**PLAIN, **changes})
     return build_unet(params, frames=FRAMES, resolution=RESOLUTION, channels=channels, text_width=WIDTH).eval()
@@ -101,7 +103,9 @@ def times(n: int = 2) -> Tensor:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, text: TextBatch | None = None, x: Tensor | None = None, **kwargs: object) -> Tensor:
+def predict(
+    network: Callable[..., Tensor], text: TextBatch | None = None, x: Tensor | None = None, **kwargs: object
+) -> Tensor:
     x = videos() if x is None else x
     return network(x, times(len(x)), text, **kwargs)
 
@@ -131,7 +135,7 @@ def test_the_seed_preset_has_as_many_parameters_as_its_model() -> None:
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("text", [None, captions()])
-def test_any_channels_with_and_without_text(layout: dict[str, object], channels: int, text: TextBatch | None) -> None:
+def test_any_channels_with_and_without_text(layout: dict[str, Any], channels: int, text: TextBatch | None) -> None:
     network = build(channels, **layout)
     made = predict(network, text, videos(channels=channels))
     assert made.shape == (2, channels, FRAMES, RESOLUTION, RESOLUTION)
@@ -191,14 +195,14 @@ def test_a_size_that_does_not_fit_is_refused_with_its_numbers(frames: int, resol
     ],
     ids=lambda value: ",".join(map(str, value)) if isinstance(value, dict) else None,
 )
-def test_options_shape_the_network(changes: dict[str, object], name: str, shape: tuple[int, ...]) -> None:
+def test_options_shape_the_network(changes: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
     assert shapes(build()).get(name) != shape
     network = build(**changes)
     assert shapes(network)[name] == shape
     assert predict(network, captions()).shape[1] == (changes.get("out_dim") or 3)
 
 
-def reached(network: nn.Module, x: Tensor, where: tuple[int, ...], **kwargs: object) -> Tensor:
+def reached(network: Callable[..., Tensor], x: Tensor, where: Any, **kwargs: object) -> Tensor:
     """Bool, of the output's shape: what changes when the elements at `where` of x do."""
     other = x.clone()
     other[where] += 1.0
@@ -330,7 +334,7 @@ def test_blocks_read_their_conditioning(kind: type[nn.Module]) -> None:
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else str(value),
 )
-def test_what_lets_frames_see_each_other(changes: dict[str, object], other_frames: bool) -> None:
+def test_what_lets_frames_see_each_other(changes: dict[str, Any], other_frames: bool) -> None:
     network = build(**changes)
     seen = reached(network, videos(), (0, slice(None), 1), t=times(), text=captions())
     assert seen[0, :, 1].any()
@@ -363,7 +367,7 @@ def test_positions_tell_frames_and_places_apart() -> None:
     [({}, False), ({"text_queries": 2}, True), ({"cross_attention": (False, True)}, True), (FAST, True)],
     ids=["pooled", "queries", "cross", "both"],
 )
-def test_which_caption_vectors_are_read(changes: dict[str, object], tokens: bool) -> None:
+def test_which_caption_vectors_are_read(changes: dict[str, Any], tokens: bool) -> None:
     network, text = build(**changes), captions()
     other_pooled = TextBatch(text.pooled + 1.0, text.tokens, text.mask)
     other_tokens = TextBatch(text.pooled, text.tokens * 2.0, text.mask)
@@ -375,7 +379,7 @@ def test_which_caption_vectors_are_read(changes: dict[str, object], tokens: bool
 
 
 @pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
-def test_a_dropped_caption_is_no_caption(layout: dict[str, object]) -> None:
+def test_a_dropped_caption_is_no_caption(layout: dict[str, Any]) -> None:
     network, text = build(**layout), captions()
     none, kept = predict(network, None), predict(network, text)
     torch.testing.assert_close(predict(network, text, drop_text=torch.ones(2, dtype=torch.bool)), none)
@@ -408,7 +412,7 @@ def test_time_is_read() -> None:
 @pytest.mark.parametrize(
     "layout", [FAST, SEED_LAYOUT, {**FAST, "block_type": "convnext"}], ids=["fast", "seed", "convnext"]
 )
-def test_gradients_reach_every_parameter(layout: dict[str, object]) -> None:
+def test_gradients_reach_every_parameter(layout: dict[str, Any]) -> None:
     """The null caption's among them: half of the captions are dropped."""
     network = build(**layout).train()
     drop = torch.tensor([True, False, False])
@@ -430,7 +434,7 @@ def test_the_null_caption_learns_only_from_dropped_captions() -> None:
 
 
 @pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
-def test_the_order_of_the_batch_is_the_order_of_the_outputs(layout: dict[str, object]) -> None:
+def test_the_order_of_the_batch_is_the_order_of_the_outputs(layout: dict[str, Any]) -> None:
     network, x, text, order = build(**layout), videos(3), captions(3), torch.tensor([2, 0, 1])
     with torch.no_grad():
         made = network(x, times(3), text)
@@ -439,16 +443,16 @@ def test_the_order_of_the_batch_is_the_order_of_the_outputs(layout: dict[str, ob
 
 
 @pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
-def test_memory_layout_changes_nothing(layout: dict[str, object]) -> None:
+def test_memory_layout_changes_nothing(layout: dict[str, Any]) -> None:
     network, text = build(**layout), captions()
     made = predict(network, text)
     torch.testing.assert_close(predict(network, text, videos().to(memory_format=torch.channels_last_3d)), made)
-    rows = build(**layout).to(memory_format=torch.contiguous_format)
+    rows = build(**layout).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     torch.testing.assert_close(predict(rows, text), made, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
-def test_bf16_is_close_to_fp32(layout: dict[str, object]) -> None:
+def test_bf16_is_close_to_fp32(layout: dict[str, Any]) -> None:
     network, text = build(**layout), captions()
     made = predict(network, text)
     with torch.autocast("cpu", torch.bfloat16):
@@ -463,7 +467,7 @@ def test_bf16_is_close_to_fp32(layout: dict[str, object]) -> None:
     "layout", [FAST, SEED_LAYOUT, {**SEED_LAYOUT, "attn_dim_head": 40}], ids=["fast", "seed", "wide"]
 )
 def test_the_functions_for_the_cpu_change_nothing(
-    layout: dict[str, object], focused: bool, block: int, monkeypatch: pytest.MonkeyPatch
+    layout: dict[str, Any], focused: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, text = build(**layout), captions()
     for parameter in network.parameters():
@@ -487,6 +491,6 @@ def test_the_functions_for_the_cpu_change_nothing(
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the compiler's own modules
 @pytest.mark.parametrize("layout", [FAST, SEED_LAYOUT], ids=["fast", "seed"])
-def test_compiled_is_close_to_eager(layout: dict[str, object]) -> None:
+def test_compiled_is_close_to_eager(layout: dict[str, Any]) -> None:
     network, text = build(**layout), captions()
     torch.testing.assert_close(predict(torch.compile(network), text), predict(network, text), rtol=1e-3, atol=1e-4)

@@ -10,7 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-H264 = {"vcodec": "libx264", "preset": "veryfast", "crf": 12, "pix_fmt": "yuv420p"}
+H264: dict[str, Any] = {"vcodec": "libx264", "preset": "veryfast", "crf": 12, "pix_fmt": "yuv420p"}
 
 
 def corners(n_frames: int, width: int = 128, height: int = 96) -> np.ndarray:

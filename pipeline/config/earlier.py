@@ -1,4 +1,4 @@
-"""Params keys of earlier versions: an old model card is read in today's keys, a params file is told the new ones."""
+"""Params keys and set names of earlier versions: an old model card is read in today's, a params file is told them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,18 @@ REMOVED = {
     "sampling.guidance_rescale": Removed(0.0),
     "unet.dropout": Removed(0.0, training_only=True),
 }
+SETS = {"msrvtt": "videos"}  # names of sets; DVC itself puts them into paths, so a params file has to say today's
 PATCH_FRAMES = "unet.patch_frames"  # now the first entry of unet.fold_frames, which was always 1
+
+
+def todays_set(name: str) -> str:
+    """A set's name of today, from any version's."""
+    return SETS.get(name, name)
+
+
+def names_of_set(name: str) -> tuple[str, ...]:
+    """A set's name of today and those that it had before."""
+    return name, *(earlier for earlier, today in SETS.items() if today == name)
 
 
 def in_todays_keys(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.earlier import what_became_of
+from pipeline.config.earlier import SETS, what_became_of
 from pipeline.config.rules import check_sections
 from pipeline.config.section import RuleError, in_yaml
 from pipeline.config.tree import Params
@@ -81,6 +81,8 @@ def _refuse_banned_keys(tree: dict[str, Any], where: str, prefix: str = "") -> N
 
 
 def _refuse_earlier_keys(tree: dict[str, Any], where: str) -> None:
+    if isinstance(name := tree.get("dataset"), str) and name in SETS:
+        raise ParamsError(f"{where}: dataset: {name!r} is called {SETS[name]} now: write that")
     for section, values in tree.items():
         for key in values if isinstance(values, dict) else ():
             if told := what_became_of(f"{section}.{key}"):

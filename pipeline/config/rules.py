@@ -20,7 +20,7 @@ def check_sections(params: Params) -> None:
 
 def clips_section(params: Params) -> str:
     """The section that says what the chosen set's clips look like."""
-    return "transcode" if params.dataset == "msrvtt" else params.dataset
+    return "transcode" if params.dataset == "videos" else params.dataset
 
 
 def _check_frames(params: Params) -> None:

@@ -10,7 +10,7 @@ from pipeline.config.models import DiffusionParams, SamplingParams, UnetParams
 from pipeline.config.section import Section
 from pipeline.config.training import TrainGanParams, TrainParams
 
-Dataset = Literal["shapes", "moving_mnist", "msrvtt"]
+Dataset = Literal["shapes", "moving_mnist", "videos"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 
 

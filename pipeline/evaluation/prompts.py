@@ -80,7 +80,7 @@ def load_prompts(
 
 def _split_of_kind(shards: Path, dataset: str) -> dict[str, str]:
     """Kinds of prompts in order, with the splits that they come from."""
-    if dataset != "msrvtt":
+    if dataset != "videos":
         return GENERATED
     validation = validation_split(split_names(shards))
     return ({"seen": validation} if validation else {}) | {"trained": "train"}

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from pipeline.config.earlier import todays_set
 from pipeline.judge.features import FeatureNet, embed
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import read_digits
@@ -138,7 +139,8 @@ def _read_card(path: Path) -> JudgeCard:
     tree = json.loads(path.read_text(encoding="utf-8"))
     if tree.pop("text_width", None) is not None:
         raise ValueError(f"{path}: this judge reads an embeddings table, as earlier versions did: dvc repro judge")
-    return JudgeCard(**{**tree, "vocabulary": tuple(tree.get("vocabulary", ()))})
+    told = {"dataset": todays_set(tree["dataset"]), "vocabulary": tuple(tree.get("vocabulary", ()))}
+    return JudgeCard(**{**tree, **told})
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.config.earlier import in_todays_keys
+from pipeline.config.earlier import in_todays_keys, todays_set
 from pipeline.config.section import Section
 from pipeline.runtime.files import write_bytes, write_json
 
@@ -82,7 +82,7 @@ def read_card(folder: Path) -> ModelCard:
         tree = json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in dataclasses.fields(ModelCard)}
         values = {key: value for key, value in tree.items() if key in known}
-        values["params"] = in_todays_keys(values["params"])
+        values |= {"params": in_todays_keys(values["params"]), "dataset": todays_set(values["dataset"])}
         card = ModelCard(**{**values, "vocabulary": tuple(values.get("vocabulary", ()))})
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a model card: {error}; the file was changed or cut short") from None

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from pipeline.config.earlier import names_of_set, todays_set
 from pipeline.config.tree import DATASETS
 from pipeline.data.samples import Sample, read_samples
 from pipeline.report.files import Files
@@ -24,7 +25,7 @@ MODEL_NAMES = {"unet": "U-Net", "gan": "GAN"}  # as shown, in the order of the c
 STAGES = ("download", "transcode", "shapes", "moving_mnist", "embed", "judge", "train", "train_gan")
 TRAIN_STAGE = {"unet": "train", "gan": "train_gan"}
 SET_TITLES = {"shapes": "Moving shapes", "moving_mnist": "Moving digits"}
-MSRVTT_TITLES = {  # by download.source
+VIDEOS_TITLES = {  # by download.source
     "sample": "Sample clips, drawn here in MSR-VTT's layout",
     "kaggle": "MSR-VTT",
     "local": "Own clips",
@@ -62,7 +63,7 @@ class Run:
     @property
     def dataset(self) -> str:
         """The set that models were trained and evaluated on."""
-        return str(self.params.get("dataset", ""))
+        return todays_set(str(self.params.get("dataset", "")))
 
     @property
     def repeats(self) -> dict[str, int]:
@@ -77,8 +78,8 @@ class Run:
 
     def set_title(self, name: str) -> str:
         """A set's name as people say it."""
-        if name == "msrvtt":
-            return MSRVTT_TITLES[self.params.get("download", {}).get("source", "kaggle")]
+        if name == "videos":
+            return VIDEOS_TITLES[self.params.get("download", {}).get("source", "kaggle")]
         return SET_TITLES.get(name, name.replace("_", " ").capitalize())
 
     def param(self, section: str, key: str) -> Any:
@@ -94,7 +95,7 @@ def gather_run(files: Files, name: str, *, prefix: str = "") -> Run:
     models = tuple(result for model in MODEL_NAMES if (result := _model(files, model, prefix)) is not None)
     if not models:
         raise ValueError(f"{name}: no metrics/evaluate/*.json in it; run dvc repro (or dvc pull) there first")
-    sets = {each: described for each in DATASETS if (described := _json(files, f"data/shards/{each}/set.json"))}
+    sets = {each: described for each in DATASETS if (described := _described_set(files, each))}
     return Run(
         name=name,
         params=yaml.safe_load(text),
@@ -118,6 +119,11 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
         tables=read_tables(files, f"plots/evaluate/{model}"),
         history=read_tables(files, f"plots/{TRAIN_STAGE[model]}"),
     )
+
+
+def _described_set(files: Files, name: str) -> dict[str, Any]:
+    """What set.json says, under whatever name the run's version gave the set."""
+    return next(filter(None, (_json(files, f"data/shards/{each}/set.json") for each in names_of_set(name))), {})
 
 
 def _stage_metrics(files: Files) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 def run_on_cores(jobs: Sequence[Callable[[], T]], threads: int = 1) -> list[T]:
     """Run CPU jobs, each on `threads` threads; their results in order, or the first one's error when all have ended."""
-    futures = [_pool().submit(partial(_run, job, threads)) for job in jobs]
+    pool = _pool(torch.get_num_threads())
+    futures = [pool.submit(partial(_run, job, threads)) for job in jobs]
     wait(futures)
     return [future.result() for future in futures]
 
@@ -25,5 +26,5 @@ def _run(job: Callable[[], T], threads: int) -> T:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(torch.get_num_threads(), "core")
+def _pool(cores: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores, "core")

@@ -18,10 +18,9 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def start_stage(name: str) -> None:
-    """Start a program that DVC runs: it ends when its parent does, also while it still imports."""
+    """Start a stage: where DVC runs it, it ends when DVC does, also while it still imports."""
     if name == "__main__":
         start_program(name)
-        die_with_parent(os.getppid())
         if sys.platform == "linux" and "DVC_STAGE" in os.environ:
             _die_with_dvc(os.getppid())
 
@@ -42,6 +41,7 @@ def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
 
 def _die_with_dvc(parent: int) -> None:
     """Be sent SIGTERM when DVC dies, also where its shell stands in between: bash becomes the command, dash forks."""
+    die_with_parent(parent)
     try:
         if Path(f"/proc/{parent}/cmdline").read_text().split("\0")[-3:-2] != ["-c"]:
             return  # no shell that waits for its command
