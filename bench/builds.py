@@ -7,13 +7,14 @@ code and params.yaml in a temporary folder. Memory is that of a stage and all it
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOK_EVERY_S = 0.05
+RATIOS = ("time", "cpu", "memory", "disk")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Cost:
     """What one program took."""
 
     seconds: float
+    cpu_s: float  # of all its processes: steadier where others use the machine too
     memory_mb: float  # peak of its processes together
     disk_mb: float  # of the build's folder afterwards
 
@@ -58,20 +61,19 @@ class Build:
 
     def run(self, *words: str) -> Cost:
         """Run `python WORDS` in the build's folder, such as `-m stages.train`. Raises ValueError where it fails."""
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), children_cpu_s()
         with (self.folder / "bench.log").open("w+b") as log:
             env = {key: value for key, value in os.environ.items() if key not in ("DVC_ROOT", "PYTHONPATH")}
             process = subprocess.Popen([sys.executable, *words], cwd=self.folder, env=env, stdout=log, stderr=log)
             peak = 0
-            while (peak := max(peak, tree_memory(process.pid))) and not _has_ended(process, LOOK_EVERY_S):
-                pass
-            process.wait()
+            while not _has_ended(process, LOOK_EVERY_S):
+                peak = max(peak, tree_memory(process.pid))
             seconds = time.perf_counter() - started
             if process.returncode:
                 log.seek(0)
-                words_said = log.read()[-2000:].decode(errors="replace")
-                raise ValueError(f"{self.name}: python {' '.join(words)} ended with {process.returncode}: {words_said}")
-        return Cost(seconds, peak / 1e6, folder_bytes(self.folder) / 1e6)
+                said = " ".join(log.read()[-1000:].decode(errors="replace").split())
+                raise ValueError(f"{self.name}: python {' '.join(words)} ended with {process.returncode}: {said}")
+        return Cost(seconds, children_cpu_s() - spent, peak / 1e6, folder_bytes(self.folder) / 1e6)
 
 
 @contextmanager
@@ -89,12 +91,9 @@ def open_builds(before: str | None) -> Iterator[list[Build]]:
 
 
 def ratios(before: Cost, now: Cost) -> dict[str, float]:
-    """`time_ratio`, `memory_ratio` and `disk_ratio`: of now over before."""
-    return {
-        "time_ratio": now.seconds / before.seconds,
-        "memory_ratio": now.memory_mb / before.memory_mb,
-        "disk_ratio": now.disk_mb / before.disk_mb,
-    }
+    """`time_ratio`, `cpu_ratio`, `memory_ratio` and `disk_ratio`: of now over before."""
+    pairs = zip(RATIOS, astuple(before), astuple(now), strict=True)
+    return {f"{what}_ratio": new / old for what, old, new in pairs if old > 0.0}
 
 
 def in_json(costs: Mapping[str, Cost]) -> dict[str, Any]:
@@ -105,6 +104,12 @@ def in_json(costs: Mapping[str, Cost]) -> dict[str, Any]:
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {key: round(value, 3) for key, value in values.items()}
+
+
+def children_cpu_s() -> float:
+    """CPU seconds of the processes that this one has waited for, and of those that they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def tree_memory(pid: int) -> int:

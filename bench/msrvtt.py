@@ -12,13 +12,14 @@ start_program(__name__)
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from bench.builds import Build, Cost, in_json, open_builds
+from bench.builds import RATIOS, Build, Cost, in_json, open_builds
 from bench.facts import machine_facts
 from bench.stand_in import draw_stand_in
 from pipeline.runtime.files import write_json
@@ -68,7 +69,7 @@ def compare(drawn: Path, before: str | None, params: dict[str, Any]) -> dict[str
         for stage in ("download", "transcode", "embed", "judge", "train", "evaluate"):
             costs[stage] = {build.name: build.run("-m", f"stages.{stage}", *_words(stage, build)) for build in builds}
             if stage == "train":
-                costs["train_start"] = {build.name: _start(build, costs[stage][build.name]) for build in builds}
+                costs["train_start"] = {build.name: training_start(build, costs[stage][build.name]) for build in builds}
     archive_mb = (drawn / "videos.zip").stat().st_size / 1e6
     last = costs["evaluate"]["now"]
     return {
@@ -82,13 +83,13 @@ def _words(stage: str, build: Build) -> tuple[str, ...]:
     return {"embed": (build.videos,), "evaluate": ("unet",)}.get(stage, ())
 
 
-def _start(build: Build, cost: Cost) -> Cost:
+def training_start(build: Build, cost: Cost) -> Cost:
     """The cost of training without its steps."""
     seconds = 0.0
     for path in ("metrics/train.json", "metrics/machine/train.json"):  # where the build keeps what a clock tells
         if (build.folder / path).is_file():
             seconds = json.loads((build.folder / path).read_text(encoding="utf-8")).get("seconds", seconds)
-    return Cost(cost.seconds - seconds, cost.memory_mb, cost.disk_mb)
+    return replace(cost, seconds=cost.seconds - seconds)
 
 
 def table(stages: dict[str, Any]) -> str:
@@ -99,9 +100,10 @@ def table(stages: dict[str, Any]) -> str:
         for name in ("before", "now"):
             if name in found:
                 one = found[name]
-                parts.append(f"{name} {one['seconds']:8.1f} s {one['memory_mb']:7.0f} MB {one['disk_mb']:8.0f} MB disk")
+                spent = f"{one['seconds']:8.1f} s, {one['cpu_s']:.1f} of CPU"
+                parts.append(f"{name} {spent} {one['memory_mb']:7.0f} MB {one['disk_mb']:8.0f} MB disk")
         if "time_ratio" in found:
-            parts.append(f"ratios {found['time_ratio']:.2f} {found['memory_ratio']:.2f} {found['disk_ratio']:.2f}")
+            parts.append("ratios " + " ".join(f"{found[f'{what}_ratio']:.2f}" for what in RATIOS))
         lines.append("  ".join(parts))
     return "\n".join(lines)
 

@@ -33,7 +33,7 @@ man woman person girl boy people group men women player cartoon character dog ca
 food pan onion screen stage street river mountain road room table phone paper guitar piano computer horse talks sings
 plays runs walks cooks drives dances shows explains fights rides swims jumps cuts mixes paints folds about with into
 near behind under beside slowly quickly outside together red blue black white large small young
-""".split()
+""".split()  # noqa: SIM905
 
 
 def draw_stand_in(folder: Path, clips: int, *, lengths_s: tuple[int, ...] = LENGTHS_S, seed: int = 0) -> None:

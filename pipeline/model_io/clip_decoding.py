@@ -97,8 +97,10 @@ def decode_all(blocks: Sequence[Block], shape: ClipShape, peers: Peers) -> RowFi
                 raise ValueError(f"a process that decodes clips failed: {said[-1] if said else process.returncode}")
     finally:
         for process in others:
+            assert process.stderr is not None
             process.kill()
-            process.communicate()
+            process.wait()
+            process.stderr.close()
     peers.wait()
     return clips
 

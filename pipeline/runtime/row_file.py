@@ -66,7 +66,7 @@ class RowFile:
         """Rows first, first + 1 …"""
         assert values.shape[1:] == self.row_shape, values.shape
         assert values.dtype == self.dtype, values.dtype
-        left, place = memoryview(np.ascontiguousarray(values)).cast("B"), first * self.row_bytes
+        left, place = _bytes_of(np.ascontiguousarray(values)), first * self.row_bytes
         while left:
             written = os.pwrite(self.file, left, place)
             left, place = left[written:], place + written
@@ -100,7 +100,7 @@ class RowFile:
     def _read_into(self, values: np.ndarray, first: int) -> None:
         if not 0 <= first <= first + len(values) <= self.count:
             raise IndexError(f"rows {first} to {first + len(values)} of {self.count}")
-        left, place = memoryview(values).cast("B"), first * self.row_bytes
+        left, place = _bytes_of(values), first * self.row_bytes
         while left:
             got = os.preadv(self.file, [left], place)
             assert got, "the file is shorter than its rows"
@@ -138,6 +138,11 @@ class Alone:
 def open_rows(address: str, count: int, shape: tuple[int, ...], dtype: DTypeLike) -> RowFile:
     """The rows that another process of this machine holds at `address`."""
     return RowFile(os.open(address, os.O_RDWR), count, shape, dtype)
+
+
+def _bytes_of(values: np.ndarray) -> memoryview:
+    """An array's own memory, byte by byte."""
+    return memoryview(values.reshape(-1).view(np.uint8))
 
 
 def _reserve(file: int, size: int, folder: Path) -> None:

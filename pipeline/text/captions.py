@@ -226,12 +226,12 @@ def load_encoder(
     """Load the encoder, offline where it is here already. Raises ValueError, within two seconds, where it is not."""
     if isinstance(encoder, EncoderInfo):
         located = locate_encoder(encoder.name, encoder.revision)
-        loaded = _build(encoder.name, located, _load_recorded(located), encoder.pooling, encoder.max_tokens)
+        loaded = _build(encoder.name, located, _load_light(located), encoder.pooling, encoder.max_tokens)
         if loaded.info.width != encoder.width:
             raise ValueError(f"encoder {encoder.name}: {loaded.info.width} wide, {encoder.width} recorded; embed again")
         return loaded
     located = locate_encoder(encoder, revision)
-    return _build(encoder, located, _load(located), pooling, max_tokens)
+    return _build(encoder, located, _load_light(located), pooling, max_tokens)
 
 
 def _build(name: str, located: Located, loaded: tuple[Any, Any], pooling: Pooling, max_tokens: int) -> Encoder:
@@ -243,8 +243,8 @@ def _build(name: str, located: Located, loaded: tuple[Any, Any], pooling: Poolin
     return Encoder(model, tokenizer, EncoderInfo(name, revision, model.config.hidden_size, pooling, max_tokens))
 
 
-def _load_recorded(located: Located) -> tuple[Any, Any]:
-    """The encoder of vectors that exist: a BERT by few imports, in equal bytes, for a command that draws one clip."""
+def _load_light(located: Located) -> tuple[Any, Any]:
+    """A BERT by few imports, in equal bytes, where the folder holds one; anything else by transformers."""
     folder = Path(located.source)
     return (bert.Bert(folder), bert.BertTokenizer(folder)) if bert.reads(folder) else _load(located)
 
