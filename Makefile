@@ -6,7 +6,7 @@ PRESET ?=
 export PATH := $(abspath $(BIN)):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup git repro test test-fast lint format bench compare browser clean
+.PHONY: help setup git repro test test-fast lint format bench compare play browser clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,9 +25,13 @@ $(VENV)/.product: requirements.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/.product
+$(VENV)/.dev: requirements.txt requirements-dev.txt requirements-export.txt requirements-play.txt | $(VENV)/.product
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps video-diffusion-pytorch==0.7.0 einops-exts==0.0.4
+	@touch $@
+
+$(VENV)/.play: requirements.txt requirements-play.txt | $(VENV)/.product
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-play.txt
 	@touch $@
 
 git:
@@ -61,6 +65,9 @@ bench: $(VENV)/.dev  ## every measurement, side by side with its peer
 	python -m bench.synthetic
 	python -m bench.unet --peer
 	python -m bench.nothing
+
+play: $(VENV)/.play  ## a page on this machine to type prompts into; MODEL=<folder or name> (default: all here)
+	python -m pipeline.play $(MODEL)
 
 compare: $(VENV)/.product  ## one report with two revisions side by side: make compare A=main B=exp-name
 	@test -n "$(A)" && test -n "$(B)" || { echo "error: make compare A=<revision> B=<revision>" >&2; exit 1; }

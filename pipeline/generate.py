@@ -17,24 +17,23 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.generation.model_folders import DEFAULT_MODEL, PRETRAINED, find_model
 from pipeline.generation.prompts import collect_prompts
 from pipeline.render.formats import FORMATS
 from pipeline.sampling.names import SAMPLER_NAMES
 
-DEFAULT_MODEL = Path("models/unet")
-PRETRAINED = Path("models/pretrained")
 SEED_MAX = 2**32 - 1  # torch's generator on the CPU tells 32 bits apart
 FPS_RANGE = (0.01, 50.0)  # a GIF's delay is 2/100 s to 655 s
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command. Raises ValueError, one line, on what a user can mend."""
+    """Run the command. Raises ValueError, one line, on what a user can fix."""
     started = time.perf_counter()
     args = build_parser().parse_args(argv)
     prompts = collect_prompts([*args.prompts, *args.text], args.prompts_file)
     if args.seed + args.num_samples - 1 > SEED_MAX:
         raise ValueError(f"--seed {args.seed} with --num-samples {args.num_samples}: seeds end at {SEED_MAX}")
-    folder = args.model or default_model()
+    folder = find_model(args.model)
     from pipeline.generation.draw import draw  # torch: seconds that --help and a mistyped option need not wait
 
     clips = draw(args, prompts, folder)
@@ -50,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", action="append", default=[], help="one more prompt (may be repeated)")
     parser.add_argument("--prompts-file", type=Path, help="one prompt a line; # begins a comment line")
     parser.add_argument(
-        "--model", "--model-path", type=Path, help=f"model folder (default: {DEFAULT_MODEL}, else {PRETRAINED}/…)"
+        "--model", "--model-path", type=Path, help=f"folder or name (default: {DEFAULT_MODEL}, else {PRETRAINED}/…)"
     )
     parser.add_argument("--out", "--output-dir", type=Path, default=Path("samples"), help="folder (default: samples)")
     parser.add_argument("--format", choices=FORMATS, default="gif", help="png writes a folder of frames")
@@ -77,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="draw clips between two GIF or NPY clips under each prompt: the middle, or --num-samples from A to B",
     )
     sampling.add_argument("--strength", type=_real(0.01, 0.99), default=0.6, help="share of --interpolate drawn anew")
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="onnx: see pipeline.export")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:1 …")
     return parser
 
@@ -101,14 +101,6 @@ def _real(low: float, high: float | None = None) -> Callable[[str], float]:
 
 def _range(low: float, high: float | None) -> str:
     return f"{low:g} or more" if high is None else f"from {low:.12g} to {high:.12g}"
-
-
-def default_model() -> Path:
-    """The model trained here, else the first one that came along."""
-    for folder in [DEFAULT_MODEL, *sorted(PRETRAINED.glob("*"))]:
-        if (folder / "model.json").is_file():
-            return folder
-    raise ValueError(f"no model in {DEFAULT_MODEL} or {PRETRAINED}; run dvc repro to train one, or name it by --model")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.config.params import parse_params
+from pipeline.runtime.files import whole_file
 from pipeline.runtime.stage import run_stage
 
 PRESETS = Path("presets")
@@ -50,10 +51,8 @@ def apply_preset(name: str, path: Path = Path("params.yaml"), folder: Path = PRE
     yaml.default_flow_style = False
     tree = yaml.load(path)
     merge(tree, _checked(name, path, folder))
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         yaml.dump(tree, file)
-    partial.replace(path)
 
 
 def preset_args(name: str, folder: Path = PRESETS, path: Path = Path("params.yaml")) -> list[str]:

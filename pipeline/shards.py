@@ -71,7 +71,11 @@ def _import(options: argparse.Namespace) -> str:
     given = {"frames": options.frames, "resolution": options.resolution}
     params = params.model_copy(update={name: value for name, value in given.items() if value is not None})
     about = import_folder(options.folder, options.set, params)
-    return f"{options.set}: {sum(about['counts'].values())} clips {about['counts']}, split {about['split_rule']}"
+    return (
+        f"{options.set}: {sum(about['counts'].values())} clips {about['counts']}, split {about['split_rule']}\n"
+        f"to train on them: dvc exp run -S download.source=local -S download.path={options.folder} -S dataset=videos "
+        "evaluate@unet"
+    )
 
 
 def _show(options: argparse.Namespace) -> str:

@@ -15,9 +15,10 @@ from pipeline.runtime.files import whole_folder
 from pipeline.runtime.metrics import write_metrics
 from pipeline.runtime.stage import run_stage
 from pipeline.sources import local, msrvtt, sample
+from pipeline.sources.fluent_emoji import packages
 
 log = logging.getLogger("t2v")
-SOURCES = {"sample": sample.fetch, "kaggle": msrvtt.fetch, "local": local.fetch}
+SOURCES = {"sample": sample.fetch, "emoji": packages.fetch, "kaggle": msrvtt.fetch, "local": local.fetch}
 
 
 def main(

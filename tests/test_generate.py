@@ -15,6 +15,7 @@ from pipeline.config.models import SamplingParams
 from pipeline.data.gif import encode_gif
 from pipeline.generation.clip_files import SLUG_BYTES, slug
 from pipeline.generation.draw import read_clip
+from pipeline.generation.model_folders import find_model, models_here
 from pipeline.generation.prompts import collect_prompts
 from pipeline.generation.unknown_words import DETAILED_PROMPTS, Encode, weigh_words, word_notes
 from pipeline.model_io.model_card import read_card
@@ -371,11 +372,17 @@ def test_a_wrong_value_is_said_before_anything_loads(
 def test_no_model_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="run dvc repro to train one, or name it by --model"):
-        generate.default_model()
+        find_model(None)
     write_toy_model(tmp_path / "models/pretrained/shapes")
-    assert generate.default_model() == Path("models/pretrained/shapes")
+    assert find_model(None) == find_model(Path("shapes")) == Path("models/pretrained/shapes")
     write_toy_model(tmp_path / "models/unet")
-    assert generate.default_model() == Path("models/unet")
+    assert find_model(None) == find_model(Path("unet")) == Path("models/unet")
+    assert list(models_here()) == ["unet", "shapes"]
+    assert find_model(tmp_path / "models/unet") == tmp_path / "models/unet"
+    with pytest.raises(
+        ValueError, match=r"world: no such model folder, and no model of that name \(here: unet, shapes"
+    ):
+        find_model(Path("world"))
 
 
 @pytest.mark.slow

@@ -49,6 +49,11 @@ def test_code_deps_cover_what_the_stage_imports_and_nothing_idle(name: str) -> N
     assert not idle, f"dvc.yaml: stage {name} would rerun for {idle}, which it does not import"
 
 
+def test_the_graph_is_a_table_of_contents() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 180
+    assert {name: len(code_deps(name)) for name in GRAPH if len(code_deps(name)) > 10} == {}  # evaluate: 9 for a family
+
+
 def test_each_family_is_evaluated_by_its_own_code() -> None:
     assert {key: item["code"] for key, item in GRAPH["evaluate"]["foreach"].items()} == FAMILIES
 
@@ -258,6 +263,22 @@ def test_experiments_are_queued_in_a_fresh_clone_and_run_by_a_worker(run: Path, 
     assert (clone / "params.yaml").read_bytes() == before
     assert not git(clone, "status", "--porcelain")
     assert re.search(r"transcode\.fps +5(\.0)? +10(\.0)?", dvc(clone, "params", "diff", "five", "ten"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("imported", r"imported ones too, are trained on as videos"), ("msrvtt", r"'msrvtt' is called videos now")],
+)
+def test_a_set_that_is_none_is_refused_before_anything_is_deleted(tmp_path: Path, name: str, says: str) -> None:
+    clone = fresh_clone(tmp_path)
+    before = git(clone, "ls-files", "metrics")
+    assert "metrics/train.json" in before
+    printed = dvc(clone, "exp", "run", "-S", f"dataset={name}", "evaluate@unet", check=False)
+    assert re.search(rf"error: params\.yaml: dataset: .*{says}", printed), printed
+    assert stages_run(printed) == {"dataset"}
+    assert "Errno" not in printed
+    assert git(clone, "status", "--porcelain", "metrics") == ""
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_what_the_stage_wrote_draws_alone_what_generate_draws(
     if inside:
         repository.mkdir()
         shutil.copy(ROOT / "tests/params.yaml", repository / "params.yaml")
-    monkeypatch.setattr("pipeline.generation.draw.ROOT", repository)
+    monkeypatch.setattr("pipeline.sampling.standing.ROOT", repository)
     copy = shutil.copytree(trained / family, tmp_path / "copy")
     generate.main([PROMPTS[0], "--model", str(copy), "--format", "npy", "--device", "cpu"])
     (drawn,) = (np.load(path) for path in Path("samples").glob("*.npy"))

@@ -235,7 +235,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("trian", {}, "unknown key"),
     # download
     ("download.source", "local", "download.path: null is not allowed: source=local needs"),
-    ("download.source", "youtube", "'sample', 'kaggle' or 'local'"),
+    ("download.source", "youtube", "'sample', 'emoji', 'kaggle' or 'local'"),
     ("download.videos_slug", "msrvtt", "write owner/name"),
     ("download.captions_slug", "a/b/c/d", "write owner/name"),
     ("download.videos_sha256", "abc", "64 hexadecimal digits"),

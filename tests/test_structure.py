@@ -27,7 +27,9 @@ ROOMS = (
     "diffusion",
     "gan",
     "sampling",
+    "exporting",
     "generation",
+    "playing",
     "judge",
     "evaluation",
     "report",
@@ -135,10 +137,11 @@ def test_no_room_is_crowded() -> None:
 
 
 def test_every_imported_package_is_declared_and_every_declared_one_is_imported() -> None:
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    files = ("requirements.txt", "requirements-export.txt", "requirements-play.txt")
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in files)
     declared = {match.lower() for match in re.findall(r"^([A-Za-z][A-Za-z0-9._-]*)", text, re.MULTILINE)}
     names = {IMPORT_NAMES.get(name, name.replace("-", "_")): name for name in declared - NOT_IMPORTED}
     found = {name.split(".")[0] for path in modules("pipeline", "stages") for _, name in imports(path)}
     foreign = found - set(sys.stdlib_module_names) - {"pipeline", "stages"}
-    assert foreign - set(names) == set(), "imported, not in requirements.txt"
-    assert set(names) - foreign == set(), "in requirements.txt, imported nowhere"
+    assert foreign - set(names) == set(), "imported, not in a requirements file"
+    assert set(names) - foreign == set(), "in a requirements file, imported nowhere"

@@ -115,6 +115,19 @@ def test_the_table_holds_what_the_encoder_says(encoder: Encoder, tmp_path: Path,
     np.testing.assert_array_equal(every.tokens.numpy().any(-1), table.mask)
 
 
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_a_half_precision_checkpoint_is_run_in_float32(folder: Path, tmp_path: Path, stored: torch.dtype) -> None:
+    """transformers 5 would compute in the checkpoint's own type: coarser than float32 of the same weights."""
+    from transformers import AutoModel, AutoTokenizer
+
+    rounded = AutoModel.from_pretrained(folder).to(stored)
+    for name, dtype in (("half", stored), ("full", torch.float32)):
+        AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / name)
+        rounded.to(dtype).save_pretrained(tmp_path / name)
+    half, full = (load_encoder(str(tmp_path / name)).encode(sentences()) for name in ("half", "full"))
+    assert torch.equal(half.tokens, full.tokens)
+
+
 def test_a_caption_that_is_not_in_the_table_is_named(encoder: Encoder, tmp_path: Path) -> None:
     table = make(sentences(), encoder, tmp_path)
     with pytest.raises(ValueError, match="'a purple cow' is not in the embeddings table"):

@@ -58,7 +58,7 @@ MARGIN_PX = 0.5  # between an object and the edge of the canvas
 class DownloadParams(Section):
     """Stage download: where captioned clips come from. Its outputs are one archive of videos and one of captions."""
 
-    source: Literal["sample", "kaggle", "local"]
+    source: Literal["sample", "emoji", "kaggle", "local"]
     path: Text | None
     captions_path: Text | None
     videos_slug: KaggleSlug

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator
 
 from pipeline.config.data import DownloadParams, EmbedParams, MovingMnistParams, ShapesParams, TranscodeParams
 from pipeline.config.evaluation import EvaluateParams, JudgeParams, ReportParams
@@ -10,8 +12,20 @@ from pipeline.config.models import DiffusionParams, SamplingParams, UnetParams
 from pipeline.config.section import Section
 from pipeline.config.training import TrainGanParams, TrainParams
 
-Dataset = Literal["shapes", "moving_mnist", "videos"]
-DATASETS: tuple[str, ...] = get_args(Dataset)
+DatasetName = Literal["shapes", "moving_mnist", "videos"]
+DATASETS: tuple[str, ...] = get_args(DatasetName)
+
+
+def _require_set(name: Any) -> Any:
+    if name not in DATASETS:
+        raise ValueError(
+            "it should be 'shapes', 'moving_mnist' or 'videos'; clips of your own, imported ones too, are trained on "
+            "as videos with download.source=local and their folder as download.path"
+        )
+    return name
+
+
+Dataset = Annotated[DatasetName, BeforeValidator(_require_set)]
 
 
 class Params(Section):

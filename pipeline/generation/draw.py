@@ -16,16 +16,14 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from pipeline.config.models import SamplingParams
-from pipeline.config.params import load_params
 from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.gif import decode_gif, frame_delay_cs
 from pipeline.generation.clip_files import record, reserve, slug
 from pipeline.generation.unknown_words import known_words, unknown_words, word_notes
 from pipeline.model_io.model_card import ModelCard
 from pipeline.render.clips import write_clip
-from pipeline.runtime.code import ROOT
 from pipeline.runtime.device import find_device
-from pipeline.sampling.defaults import SAMPLING_FILE
+from pipeline.sampling.standing import SamplingChoice, standing_sampling
 from pipeline.sampling.video_model import VideoModel, load_model
 
 UNLIKE = 1.5  # of VideoModel.caption_distance; train captions of the default set reach 1.4
@@ -46,19 +44,11 @@ class Request:
         return f"{slug(self.prompt)}-seed{self.seed}{between}"
 
 
-@dataclass(frozen=True)
-class SamplingChoice:
-    """Sampling params of a run, and where those come from that no flag gave. `params` is None for a GAN."""
-
-    params: SamplingParams | None
-    source: str | None  # sampling.json | params.yaml | defaults
-
-
 def draw(args: argparse.Namespace, prompts: Sequence[str], folder: Path) -> int:
     """Draw each prompt by the model in `folder`; paths go to stdout. Returns the number of clips."""
     logging.getLogger("t2v").addHandler(logging.NullHandler())  # what it would say, the notes say
-    model = load_model(folder, find_device(args.device))
-    sampling = choose_sampling(model, folder, args)
+    model = load(folder, args)
+    sampling = choose_sampling(folder, model.card, args)
     fps = playback_rate(model.card, args.frames, args.fps)
     check_lengths(model, [*prompts, *([args.negative] if args.negative else [])])
     for note in [*prompt_notes(model, prompts), *option_notes(model, sampling.params, args, fps)]:
@@ -77,20 +67,29 @@ def draw(args: argparse.Namespace, prompts: Sequence[str], folder: Path) -> int:
     return len(requests)
 
 
-def choose_sampling(model: VideoModel, folder: Path, args: argparse.Namespace) -> SamplingChoice:
-    """The flags, then the folder's sampling.json, then the repository's params.yaml, then the folder's defaults."""
-    if model.sampling is None:
-        return SamplingChoice(None, None)
-    base, source = model.sampling, "defaults"
-    if (folder / SAMPLING_FILE).is_file():
-        source = SAMPLING_FILE
-    elif (ROOT / "params.yaml").is_file():
-        base, source = load_params(ROOT / "params.yaml").sampling, "params.yaml"
+def load(folder: Path, args: argparse.Namespace) -> VideoModel:
+    """The model, its network run by the runtime asked for."""
+    model = load_model(folder, find_device("cpu" if args.runtime == "onnx" else args.device))
+    if args.runtime == "onnx":
+        from pipeline.exporting.onnx_network import load_onnx
+
+        if model.card.family != "unet":
+            raise ValueError("--runtime onnx runs U-Nets; this is a GAN")
+        model.network = load_onnx(folder, model.card, model.network.conditioning)
+    return model
+
+
+def choose_sampling(folder: Path, card: ModelCard, args: argparse.Namespace) -> SamplingChoice:
+    """The standing params with the command's flags."""
+    standing = standing_sampling(folder, card)
+    if standing.params is None:
+        return standing
     try:
-        return SamplingChoice(SamplingParams.read({**base.model_dump(), **flags(args)}), source)
+        changed = SamplingParams.read({**standing.params.model_dump(), **flags(args)})
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{first['loc'][0]}={first['input']!r}: {first['msg'].lower()}") from None
+    return SamplingChoice(changed, standing.source)
 
 
 def flags(args: argparse.Namespace) -> dict[str, Any]:

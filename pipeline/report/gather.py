@@ -27,6 +27,7 @@ TRAIN_STAGE = {"unet": "train", "gan": "train_gan"}
 SET_TITLES = {"shapes": "Moving shapes", "moving_mnist": "Moving digits"}
 VIDEOS_TITLES = {  # by download.source
     "sample": "Sample clips, drawn here in MSR-VTT's layout",
+    "emoji": "Animated emoji",
     "kaggle": "MSR-VTT",
     "local": "Own clips",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Sized
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class VideoModel:
     def __init__(
         self,
         card: ModelCard,
-        network: nn.Module,  # in eval mode, on `device`
+        network: Any,  # VideoNetwork or generator, in eval mode, on `device`
         device: torch.device,
         sampling: SamplingParams | None = None,  # of `sample` where it is given none; a GAN needs none
     ) -> None:

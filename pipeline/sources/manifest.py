@@ -16,7 +16,7 @@ from pipeline.sources.captions import read_captions
 class Manifest:
     """Paths are relative to the manifest's folder; `captions` equals `videos` where they lie beside the clips."""
 
-    source: str  # sample | kaggle | local
+    source: str  # sample | emoji | kaggle | local
     origin: dict[str, str]  # where each came from: a slug, a file name, "drawn"
     videos: str
     captions: str

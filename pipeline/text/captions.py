@@ -260,7 +260,7 @@ def _load(located: Located) -> tuple[Any, Any]:
         where["revision"] = located.asked
     try:
         tokenizer = AutoTokenizer.from_pretrained(located.source, **where)
-        model = AutoModel.from_pretrained(located.source, **where)
+        model = AutoModel.from_pretrained(located.source, dtype=torch.float32, **where)  # whatever its file holds
     except (OSError, KeyError) as error:
         raise ValueError(
             f"encoder {located.source}: transformers cannot load it: {' '.join(str(error).split())}"

@@ -135,7 +135,7 @@ class Conditioning(nn.Module):
             raw = (text.tokens - self.token_mean) / self.token_std
             raw = torch.where(drop[:, None, None], self.null_token, raw)
             first = torch.arange(raw.shape[1], device=raw.device) == 0
-            mask = torch.where(drop[:, None], first, text.mask)
+            mask = (drop[:, None] & first) | (~drop[:, None] & text.mask)
         return self.token_norm(self.to_token(raw)), mask
 
     def _join(self, parts: list[Tensor]) -> Tensor:

@@ -27,7 +27,8 @@ BLOCK = 2**18  # numbers in a block: 1 MB, of which a handful are in use at a ti
 
 def applies(x: Tensor) -> bool:
     """Whether these functions are to be used on `x`: a compiler would rather see plain ops."""
-    return x.device.type == "cpu" and x.dtype is not torch.float64 and not torch.compiler.is_compiling()
+    seen_by_compiler = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+    return x.device.type == "cpu" and x.dtype is not torch.float64 and not seen_by_compiler
 
 
 def applies_to_kernel(x: Tensor) -> bool:

@@ -288,7 +288,7 @@ class UNet3D(nn.Module):
 
     def _grid(self, frames: int, x: Tensor, condition: Condition, focus_present: Tensor | None) -> Grid:
         return Grid(
-            batch=len(x),
+            batch=x.shape[0],  # an export keeps it open; len(x) would freeze it
             frames=frames,
             tokens=condition.tokens,
             token_mask=condition.token_mask,
