@@ -89,7 +89,7 @@ def caption_tables(builds: list[Build], captions: int) -> dict[str, Any]:
         write_table(paths[0], 1)
         write_table(paths[1], captions)
         costs = {build.name: [build.run("-c", READ_TABLE, str(path)) for path in paths] for build in builds}
-    return _by_build({name: _growth(*pair, captions) for name, pair in costs.items()})
+    return _by_build({name: _growth(pair, captions) for name, pair in costs.items()})
 
 
 def write_table(path: Path, captions: int) -> None:
@@ -125,13 +125,14 @@ def stages(builds: list[Build], clips: int, params: dict[str, Any]) -> dict[str,
                     cost = training_start(build, cost)
                 costs.setdefault(stage, {}).setdefault(build.name, []).append(cost)
     return {
-        stage: _by_build({name: _growth(*pair, clips) for name, pair in by_build.items()})
+        stage: _by_build({name: _growth(pair, clips) for name, pair in by_build.items()})
         for stage, by_build in costs.items()
     }
 
 
-def _growth(small: Cost, large: Cost, more: int) -> dict[str, float]:
+def _growth(pair: list[Cost], more: int) -> dict[str, float]:
     """What came with `more` clips or captions, and what the larger run took in all."""
+    small, large = pair
     return {
         "ms_each": 1000 * (large.seconds - small.seconds) / more,
         "cpu_ms_each": 1000 * (large.cpu_s - small.cpu_s) / more,

@@ -94,8 +94,8 @@ def test_a_stand_in_goes_through_all_stages(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(clips[3])
     with av.open(str(tmp_path / "clip.mp4")) as clip:
         frames = list(clip.decode(video=0))
-    assert len(frames) == 30
-    assert frames[0].time == 0.0
+    assert 30 <= len(frames) <= 32  # pictures that wait for others come along
+    assert frames[0].pts == 0
     found = msrvtt.compare(tmp_path, None, SMALL)
     assert set(found["stages"]) == {"download", "transcode", "embed", "judge", "train", "train_start", "evaluate"}
     assert found["stages"]["train_start"]["now"]["seconds"] < found["stages"]["train"]["now"]["seconds"]

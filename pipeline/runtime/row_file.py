@@ -142,7 +142,7 @@ def open_rows(address: str, count: int, shape: tuple[int, ...], dtype: DTypeLike
 
 def _bytes_of(values: np.ndarray) -> memoryview:
     """An array's own memory, byte by byte."""
-    return memoryview(values.reshape(-1).view(np.uint8))
+    return memoryview(values.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def _reserve(file: int, size: int, folder: Path) -> None:
