@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     model = find_model(args.folder or args.model)
     out = args.out or EXPORTS / f"{model.name}-{args.format}"
-    for path in export(model, out, args.format, args.metrics):
+    if args.half and args.format != "hub":
+        raise ValueError("--half goes with --format hub")
+    for path in export(model, out, args.format, args.metrics, half=args.half):
         print(path)
 
 
@@ -39,10 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, help="the same as MODEL")
     parser.add_argument("--out", type=Path, help=f"folder (default: {EXPORTS}/MODEL-FORMAT)")
     parser.add_argument("--metrics", type=Path, help="figures for hub (default: metrics/evaluate/MODEL.json)")
+    parser.add_argument("--half", action="store_true", help="hub: weights as float16, half the size")
     return parser
 
 
-def export(model: Path, out: Path, format_: str, metrics: Path | None = None) -> list[Path]:
+def export(model: Path, out: Path, format_: str, metrics: Path | None = None, *, half: bool = False) -> list[Path]:
     """Fill `out` anew; returns its files."""
     from pipeline.model_io.model_card import CARD_FILE, WEIGHTS_FILE, read_card
     from pipeline.runtime.files import whole_folder
@@ -67,9 +70,11 @@ def export(model: Path, out: Path, format_: str, metrics: Path | None = None) ->
 
             write_onnx(load_model(model).network, card, partial)
         else:
-            from pipeline.exporting.hub_folder import write_readme
+            from pipeline.exporting.hub_folder import halve, write_facts
 
-            write_readme(partial, model.name, card, figures)
+            write_facts(partial, out.name if half else model.name, card, figures)
+            if half:
+                halve(partial / WEIGHTS_FILE)
     return sorted(out.iterdir())
 
 

@@ -128,7 +128,13 @@ def test_a_hub_folder_draws_what_the_model_draws_and_says_what_it_is(
     program.main(["--format", "hub", "--model", f"models/{family}"])
     program.main([f"models/{family}", "--format", "hub"])  # an earlier export is made anew
     folder = Path(f"exports/{family}-hub")
-    files = ["README.md", "model.json", *(["sampling.json"] if family == "unet" else []), "weights.safetensors"]
+    files = [
+        "README.md",
+        "figures.json",
+        "model.json",
+        *(["sampling.json"] if family == "unet" else []),
+        "weights.safetensors",
+    ]
     assert capsys.readouterr().out.split()[: len(files)] == [str(folder / name) for name in files]
     drawn, expected = (load_model(path).sample(PROMPTS, range(4)) for path in (folder, Path("models") / family))
     assert np.array_equal(drawn, expected)

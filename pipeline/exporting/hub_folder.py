@@ -5,14 +5,18 @@ Nothing is uploaded: `hf upload NAME FOLDER` of huggingface_hub does that.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from safetensors import safe_open
+from safetensors.torch import save
 
-from pipeline.model_io.model_card import ModelCard
+from pipeline.model_io.model_card import WEIGHTS_FILE, ModelCard
+from pipeline.runtime.files import write_bytes, write_json, write_text
 
 README = "README.md"
 FIGURES_FILE = "figures.json"
@@ -25,8 +29,8 @@ DATA = {  # licence of the weights, and the terms of the data
 REAL_VIDEO = ("other", "Real clips. Ask whose they are before you publish weights; MSR-VTT states no licence.")
 
 
-def write_readme(folder: Path, name: str, card: ModelCard, figures: Mapping[str, Any] | None) -> Path:
-    """Write README.md; `figures` are those of the evaluate stage, None: not evaluated."""
+def write_facts(folder: Path, name: str, card: ModelCard, figures: Mapping[str, Any]) -> None:
+    """Write README.md and figures.json beside whole weights; `figures` are the evaluate stage's, empty: none."""
     licence, terms = DATA.get(card.dataset, REAL_VIDEO)
     data = ModelCardData(
         language="en",
@@ -36,12 +40,24 @@ def write_readme(folder: Path, name: str, card: ModelCard, figures: Mapping[str,
         model_name=name,
         eval_results=_results(card, figures),
     )
-    path = folder / README
-    path.write_text(f"---\n{data.to_yaml()}\n---\n\n{_body(name, card, terms, figures)}", encoding="utf-8")
-    return path
+    body = _body(name, card, terms, figures, hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest())
+    write_text(folder / README, f"---\n{data.to_yaml()}\n---\n\n{body}")
+    if figures:
+        write_json(folder / FIGURES_FILE, dict(figures))
 
 
-def _results(card: ModelCard, figures: Mapping[str, Any] | None) -> list[EvalResult] | None:
+def halve(path: Path) -> None:
+    """Round a safetensors file's matrices to float16; vectors and what a loader reads beside them stay."""
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    halved = {
+        name: each.half() if each.ndim > 1 and each.is_floating_point() else each for name, each in tensors.items()
+    }
+    write_bytes(path, save(halved, facts))
+
+
+def _results(card: ModelCard, figures: Mapping[str, Any]) -> list[EvalResult] | None:
     results = [
         EvalResult(
             task_type="text-to-video",
@@ -53,12 +69,12 @@ def _results(card: ModelCard, figures: Mapping[str, Any] | None) -> list[EvalRes
             metric_value=figures[f"{kind}.joint"],
         )
         for kind, text in KINDS.items()
-        if figures is not None and f"{kind}.joint" in figures
+        if f"{kind}.joint" in figures
     ]
     return results or None
 
 
-def _body(name: str, card: ModelCard, terms: str, figures: Mapping[str, Any] | None) -> str:
+def _body(name: str, card: ModelCard, terms: str, figures: Mapping[str, Any], digest: str) -> str:
     kind = "diffusion U-Net" if card.family == "unet" else "GAN"
     encoder = f"{card.text['name']} ({card.text['revision']})" if card.text else "none: it reads the words"
     words = ", ".join(card.vocabulary[:200]) + (" …" if len(card.vocabulary) > 200 else "")
@@ -69,11 +85,23 @@ def _body(name: str, card: ModelCard, terms: str, figures: Mapping[str, Any] | N
         "pipeline.sampling.video_model import load_model\n\nframes = load_model(FOLDER).sample([\"…\"], seeds=[0])  "
         "# uint8 (1, F, H, W, C)\n```",
         f"## Training\n\n- Data: `{card.dataset}`. {terms}\n- Steps: {card.steps}, clips seen: {card.clips_seen}, seed "
-        f"{card.seed}\n- Text encoder: {encoder}\n- Params: `model.json`; sampling: `sampling.json`",
+        f"{card.seed}\n- Text encoder: {encoder}\n- Params: `model.json`; sampling: `sampling.json`\n- Made by "
+        f"`dvc repro` with these params; SHA-256 of the weights as trained (float32): {digest}",
         "## Figures\n\n" + (_table(figures) if figures else "Not evaluated."),
-        f"## Limits\n\nIt knows the {len(card.vocabulary)} words of its train captions, and what they say: {words}.",
+        f"## Limits\n\nIt knows the {len(card.vocabulary)} words of its train captions, and what they say: {words}."
+        + _limits(figures),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _limits(figures: Mapping[str, Any]) -> str:
+    """What evaluate found where a prompt leaves attributes open."""
+    if "unsaid.clean" not in figures:
+        return ""
+    return (
+        f" Of clips whose prompt leaves something open, {figures['unsaid.clean']:.0%} show one clean thing and "
+        f"{figures['unsaid.blank_share']:.0%} nothing at all: say everything."
+    )
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -103,7 +131,8 @@ def _table(figures: Mapping[str, Any]) -> str:
     )
     if "frechet.ratio" in figures:
         rows.append(f"| Fréchet distance over that of train against test | {figures['frechet.ratio']:.2f} |")
-    head = "| everything right that the caption says, read off the pixels | share (95 % interval) |\n|---|---|\n"
+    clips = figures.get("seen.clips", "?")
+    head = f"| everything right that the caption says, {clips} prompts a row | share (95 % interval) |\n|---|---|\n"
     return head + "\n".join(rows)
 
 
