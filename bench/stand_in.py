@@ -96,6 +96,14 @@ def _draw_film(path: Path, seconds: int, seed: int) -> None:
     colours = ":".join(f"c{number}=0x{rng.integers(2**24):06x}" for number in range(6))
     source = f"gradients=s=320x240:r=30:nb_colors=6:{colours}:speed=0.03:seed={seed}:d={seconds}"
     filters = f"hue=H=0.3*t+{seed},noise=alls=12:allf=t"
-    options = {"vcodec": "libx264", "preset": "veryfast", "b:v": "400k", "g": 30, "sc_threshold": 0, "bf": 2, "pix_fmt": "yuv420p"}
+    options = {
+        "vcodec": "libx264",
+        "preset": "veryfast",
+        "b:v": "400k",
+        "g": 30,
+        "sc_threshold": 0,
+        "bf": 2,
+        "pix_fmt": "yuv420p",
+    }
     film = ffmpeg.output(ffmpeg.input(source, f="lavfi", t=seconds), str(path), vf=filters, **options)
     film.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
