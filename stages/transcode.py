@@ -32,7 +32,9 @@ def main(
 ) -> None:
     params = load_params(params_path).transcode
     manifest = read_manifest(raw)  # it holds the digests of the files beside it
-    archive, captions = open_videos(raw / manifest.videos), read_captions(raw / manifest.captions)
+    manifest.require_same(raw)
+    videos, captions = manifest.path(raw, manifest.videos), read_captions(manifest.path(raw, manifest.captions))
+    archive = open_videos(videos)
     with (
         open_scratch("transcode", fingerprint("transcode", params, inputs=[raw / "manifest.json"])) as scratch,
         open_workers(threads=True, files=[archive.path]) as workers,

@@ -21,6 +21,7 @@ def local_params(path: Path, captions: Path | None = None) -> DownloadParams:
     return DownloadParams(
         source="local",
         path=str(path),
+        in_place=False,
         captions_path=str(captions) if captions else None,
         videos_slug="owner/videos",
         captions_slug="owner/captions",

@@ -131,6 +131,47 @@ def test_local_archive_and_captions(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "video1.mp4").exists()
 
 
+@pytest.mark.parametrize("form", ["zip", "tar", "folder"])
+def test_own_clips_in_place_are_named_and_known_again(tmp_path: Path, form: str) -> None:
+    folder, own = tmp_path / "clips", tmp_path / f"clips.{form}"
+    folder.mkdir()
+    for name, data in (("a.mp4", b"a"), ("b.mp4", b"bb"), ("a.txt", b"a cat"), ("b.txt", b"a dog")):
+        (folder / name).write_bytes(data)
+    own = folder if form == "folder" else Path(shutil.make_archive(str(folder), form, folder))
+    raw, metrics = run_main(tmp_path, source="local", path=str(own), in_place=True)
+    assert [file.name for file in raw.iterdir()] == ["manifest.json"]
+    assert (metrics["clips"], metrics["captions"]) == (2, 2)
+    manifest = read_manifest(raw)
+    n_bytes = 13 if form == "folder" else own.stat().st_size
+    assert (manifest.files[str(own)]["bytes"], metrics["bytes"]) == (n_bytes, n_bytes)
+    assert manifest.path(raw, manifest.videos) == manifest.path(raw, manifest.captions) == own
+
+    written = folder / "b.mp4" if form == "folder" else own
+    os.utime(written, (1, 1))  # another time, the same bytes
+    manifest.require_same(raw)
+    data = written.read_bytes()
+    (folder / "b.mp4").write_bytes(b"cc")
+    if form != "folder":
+        shutil.make_archive(str(folder), form, folder)
+    with pytest.raises(ValueError, match=r"clips.*: not what it was .*; bring it back, or take it anew by") as caught:
+        manifest.require_same(raw)
+    assert "\n" not in str(caught.value)
+    written.write_bytes(data)
+    manifest.require_same(raw)
+    own.rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"clips.*: gone; .* bring it back, or name another in download\.path"):
+        manifest.require_same(raw)
+
+
+def test_a_compressed_tar_is_not_taken_in_place(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").write_bytes(b"a")
+    (tmp_path / "clips/a.txt").write_text("a cat")
+    own = shutil.make_archive(str(tmp_path / "clips"), "gztar", tmp_path / "clips")
+    with pytest.raises(ValueError, match=r"download\.in_place: .*clips\.tar\.gz is a compressed tar"):
+        run_main(tmp_path, source="local", path=own, in_place=True)
+
+
 def test_a_failure_keeps_the_old_output(tmp_path: Path) -> None:
     (tmp_path / "mine.zip").write_bytes(zip_bytes({"a.mp4": b"a", "a.txt": b"a cat"}))
     raw, _ = run_main(tmp_path, source="local", path=str(tmp_path / "mine.zip"))

@@ -235,6 +235,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("trian", {}, "unknown key"),
     # download
     ("download.source", "local", "download.path: null is not allowed: source=local needs"),
+    ("download.in_place", True, "source=sample has no archive of yours"),
     ("download.source", "youtube", "'sample', 'emoji', 'kaggle' or 'local'"),
     ("download.videos_slug", "msrvtt", "write owner/name"),
     ("download.captions_slug", "a/b/c/d", "write owner/name"),

@@ -60,6 +60,7 @@ class DownloadParams(Section):
 
     source: Literal["sample", "emoji", "kaggle", "local"]
     path: Text | None
+    in_place: bool
     captions_path: Text | None
     videos_slug: KaggleSlug
     captions_slug: KaggleSlug
@@ -72,6 +73,8 @@ class DownloadParams(Section):
     def _check(self) -> Self:
         if self.source == "local" and self.path is None:
             self.refuse("path", "source=local needs the archive or folder of your videos; name it")
+        if self.in_place and self.source != "local":
+            self.refuse("in_place", f"source={self.source} has no archive of yours; set it to false")
         return self
 
 

@@ -1,7 +1,7 @@
 """Clips that the user has: a zip, a tar or a folder, and their captions (see captions.py for the forms).
 
 An archive is copied as it is. A folder, links followed, and a compressed tar become one plain tar: one file to hash,
-and each clip can be read without unpacking the rest.
+and each clip can be read without unpacking the rest. Or nothing is copied: then the user's own is read where it is.
 """
 
 from __future__ import annotations
@@ -33,10 +33,22 @@ def fetch(params: DownloadParams, out: Path) -> Manifest:
     archive = videos_of(source, source.name)
     left_out = left_out_of(archive) if source.is_dir() else {}
     given = params.captions_path or str(_captions_of(source, own_path(params.path)))
-    videos = _bring(source, out, "videos")
+    if params.in_place:
+        _require_plain(source)
+        videos = str(Path(params.path, *source.relative_to(own_path(params.path)).parts))
+    else:
+        videos = _bring(source, out, "videos")
     captions = videos if own_path(given) == source else bring_captions(given, out)
     origin = {"videos": source.name, "captions": Path(given).name}
-    return describe(out, source="local", origin=origin, videos=videos, captions=captions, left_out=left_out)
+    return describe(
+        out,
+        source="local",
+        origin=origin,
+        videos=videos,
+        captions=captions,
+        left_out=left_out,
+        in_place=params.in_place,
+    )
 
 
 def bring_captions(text: str, out: Path) -> str:
@@ -102,6 +114,18 @@ def _bring(source: Path, out: Path, name: str) -> str:
         raise ValueError(f"{source}: neither a whole zip or tar archive nor a folder; get it anew or unpack it")
     shutil.copyfile(source, target)
     return target.name
+
+
+def _require_plain(source: Path) -> None:
+    """Raise ValueError where clips cannot be read in place."""
+    if source.is_file() and not zipfile.is_zipfile(source):
+        try:
+            tarfile.open(source, "r:").close()
+        except tarfile.ReadError:
+            raise ValueError(
+                f"download.in_place: {source} is a compressed tar, which has to be unwrapped before a clip is read; "
+                "give a zip, a plain tar or a folder, or set it to false"
+            ) from None
 
 
 def _is_tar(path: Path) -> bool:

@@ -79,6 +79,12 @@ class Container:
             return stream
         return info.open("rb")
 
+    @property
+    def modified_ns(self) -> int:
+        """When the archive, or of a folder its newest file, was last written."""
+        files = [self._infos[member.index] for member in self.members] if self.path.is_dir() else []
+        return max(file.stat().st_mtime_ns for file in files or [self.path])
+
     def _open(self) -> None:
         path = self.path
         if path.is_dir():
