@@ -1,4 +1,4 @@
-"""presets/gpu.yaml as a CPU can try it: the whole recipe at a narrow width, through its first 200 steps."""
+"""presets/gpu.yaml as a CPU can try it: the whole recipe at a narrow width, through its first 60 steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.train import main
 from tests.training_toys import write_toy_table
 
 ROOT = Path(__file__).parents[1]
-STEPS = 200
+STEPS = 60
 COUNTS = {"train": 128, "val": 8}
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = [path for path in sorted(ROOT.glob("stages/*.py")) if path.name != "__init__.py"]
 PROGRAMS = [path for path in sorted(ROOT.glob("pipeline/*.py")) if path.name != "__init__.py"]
 BENCHES = [path for path in sorted(ROOT.glob("bench/*.py")) if '__name__ == "__main__"' in path.read_text()]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("path", [*STAGES, *PROGRAMS, *BENCHES], ids=lambda path: path.stem)
@@ -55,17 +63,31 @@ def test_a_stage_dies_with_a_parent_killed_during_its_imports(shell: str, tmp_pa
     command = [shell, "-c", f"{sys.executable} -m stages.shapes"] if shell else [sys.executable, "-m", "stages.shapes"]
     script = f"import subprocess; subprocess.run({command})"
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
-    deadline = time.monotonic() + 30
-    while not marker.is_file() or not marker.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: marker.is_file() and bool(marker.read_text()))
     stage, policy = marker.read_text().split()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    while is_running(int(stage)):
-        assert time.monotonic() < deadline, "the stage outlives its parent"
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(int(stage)))
     assert policy == "PASSIVE"
+
+
+def test_a_stage_under_what_took_its_place_dies_with_dvc(tmp_path: Path) -> None:
+    """As under torchrun: the stage becomes it, and starts the stage once more."""
+    program, marker = tmp_path / "stage.py", tmp_path / "started"
+    program.write_text(
+        "import os, subprocess, sys, time\nfrom pathlib import Path\n"
+        "from pipeline.runtime.start import start_stage\nstart_stage('__main__')\n"
+        "again = 'import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])'\n"
+        "if len(sys.argv) == 1:\n    os.execv(sys.executable, [sys.executable, '-c', again, __file__, 'once more'])\n"
+        f"Path({str(marker)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "train"}
+    script = f"import subprocess; subprocess.run(['dash', '-c', {f'{sys.executable} {program}'!r}])"
+    dvc = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
+    wait_until(lambda: marker.is_file() and bool(marker.read_text()))
+    dvc.send_signal(signal.SIGKILL)
+    dvc.wait()
+    wait_until(lambda: not is_running(int(marker.read_text())))
 
 
 def test_a_process_whose_parent_is_gone_already_ends() -> None:

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+DVC_PROCESS = "T2V_DVC_PROCESS"  # environment: its number, where a shell stands between it and the stage
 
 
 def start_stage(name: str) -> None:
@@ -40,13 +41,17 @@ def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
 
 
 def _die_with_dvc(parent: int) -> None:
-    """Be sent SIGTERM when DVC dies, also where its shell stands in between: bash becomes the command, dash forks."""
+    """Be sent SIGTERM when DVC dies, also where its shell stands in between: bash becomes the command, dash forks.
+
+    What a stage starts in its own place (torchrun, and the stage once more under it) finds DVC by the environment.
+    """
     die_with_parent(parent)
     try:
-        if Path(f"/proc/{parent}/cmdline").read_text().split("\0")[-3:-2] != ["-c"]:
-            return  # no shell that waits for its command
-        dvc = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
-        ends = os.pidfd_open(dvc)
+        if DVC_PROCESS not in os.environ:
+            if Path(f"/proc/{parent}/cmdline").read_text().split("\0")[-3:-2] != ["-c"]:
+                return  # no shell that waits for its command
+            os.environ[DVC_PROCESS] = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
+        ends = os.pidfd_open(int(os.environ[DVC_PROCESS]))
     except OSError:  # one of the two is gone, and with the shell goes this process
         return
     threading.Thread(target=_end_after, args=(ends,), name="dvc", daemon=True).start()
