@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.models import DiffusionParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.samples import Sample
-from pipeline.data.shards import read_rows, read_set
+from pipeline.data.shards import Row, count_clips, read_rows, read_set
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.evaluation.distances import beside_floor, frechet, nearest, nearest_neighbours, set_distances
@@ -40,11 +41,13 @@ from pipeline.evaluation.shares import attribute_shares, flat_scores
 from pipeline.evaluation.showcase import showcase, unsaid_showcase
 from pipeline.evaluation.shuffle_control import derangement, shuffle_control
 from pipeline.evaluation.unsaid import blank_metrics, unsaid_metrics, unsaid_prompts
+from pipeline.judge.features import CHUNK
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.judge.retrieval import recall_metrics
-from pipeline.model_io.clip_dataset import ClipShape, fit_clip, split_names, validation_split
+from pipeline.model_io.clip_dataset import split_names, validation_split
+from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.text.captions import CaptionTable
 from pipeline.text.vocabulary import words_of
@@ -226,15 +229,14 @@ def distance_metrics(
     """Distances of the seen samples from real clips, each with its floor; a note where the set is too small."""
     fake = to_rgb(evaluated.samples.frames)[: params.feature_clips]
     real = _real_clips(evaluated.prompts, shards, card)[: params.feature_clips]
-    rows = list(read_rows(shards, "train", limit=max(TRAIN_POOL, 2 * len(fake))))
-    if min(len(fake), len(rows) // 2) < LEAST_CLIPS:
-        note = f"Distances are not measured: {len(fake)} samples and {len(rows)} training clips are too few."
+    pool = min(count_clips(shards)["train"], max(TRAIN_POOL, 2 * len(fake)))
+    if min(len(fake), pool // 2) < LEAST_CLIPS:
+        note = f"Distances are not measured: {len(fake)} samples and {pool} training clips are too few."
         return {"distances_note": note}
-    train = real_clips(rows, card)
-    log.info("distances of %d samples from %d real clips, among %d training clips", len(fake), len(real), len(train))
-    train_features, real_features, fake_features = (judge.features(clips) for clips in (train, real, fake))
-    flat = set_distances(train_features, real_features, fake_features, seed=params.seed).flat()
-    pixels = [_pixels(clips) for clips in (train, real, fake)]
+    log.info("distances of %d samples from %d real clips, among %d training clips", len(fake), len(real), pool)
+    train_features, train_pixels = _features_and_pixels(judge, read_rows(shards, "train", limit=pool), card)
+    flat = set_distances(train_features, judge.features(real), judge.features(fake), seed=params.seed).flat()
+    pixels = [train_pixels, _pixels(real), _pixels(fake)]
     unit = PIXEL_STEPS * float(np.sqrt(pixels[0].shape[1]))
     made, floor = (float(np.median(nearest(pixels[0], each))) / unit for each in (pixels[2], pixels[1]))
     return {**flat, **beside_floor("nearest_pixels", made, floor)}
@@ -246,13 +248,23 @@ def _real_clips(prompts: PromptSet, shards: Path, card: ModelCard) -> np.ndarray
     return prompts.real if validation is None else real_clips(list(read_rows(shards, validation)), card)
 
 
+def _features_and_pixels(judge: Judge, rows: Iterator[Row], card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
+    """Features and small pixels of many clips, some in memory at a time."""
+    features, pixels = [], []
+    while some := list(islice(rows, CHUNK)):
+        clips = real_clips(some, card)
+        features.append(judge.features(clips))
+        pixels.append(_pixels(clips))
+    return np.concatenate(features), np.concatenate(pixels)
+
+
 def _pixels(clips: np.ndarray) -> np.ndarray:
-    """int32 (N, D) of clips averaged to a PIXEL_GRID, in whole PIXEL_STEPS."""
+    """int16 (N, D) of clips averaged to a PIXEL_GRID, in whole PIXEL_STEPS."""
     n, f, h, w, c = clips.shape
     step = max(1, h // PIXEL_GRID)
     rows, columns = h // step, w // step
     cut = clips[:, :, : rows * step, : columns * step].reshape(n, f, rows, step, columns, step, c)
-    return (PIXEL_STEPS * cut.sum(axis=(3, 5), dtype=np.int32) // step**2).reshape(n, -1)
+    return (PIXEL_STEPS * cut.sum(axis=(3, 5), dtype=np.int32) // step**2).reshape(n, -1).astype(np.int16)
 
 
 def _add_curves(

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.data.frames import even_indices
 from pipeline.data.shards import Row, read_rows, read_set
-from pipeline.model_io.clip_dataset import ClipShape, fit_clip, keep_known, split_names, validation_split
+from pipeline.model_io.clip_dataset import keep_known, split_names, validation_split
+from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard
 
 log = logging.getLogger("t2v")
@@ -136,4 +137,7 @@ def _prompt_set(kind: str, split: str, rows: Sequence[Row], card: ModelCard, see
 def real_clips(rows: Sequence[Row], card: ModelCard) -> np.ndarray:
     """uint8 (N, F, H, W, 3): real clips as the model would make them, with its frames and resolution."""
     shape = ClipShape(card.frames, card.resolution, 3)
-    return np.stack([fit_clip(row.frames(), shape) for row in rows])
+    clips = np.empty((len(rows), card.frames, card.resolution, card.resolution, 3), np.uint8)
+    for number, row in enumerate(rows):
+        clips[number] = fit_clip(row.frames(), shape)
+    return clips

@@ -7,7 +7,7 @@ A folder holds `judge.json` (what it was made for and how well it does on clips 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pipeline.judge.oracles.score_reading import Scores, score_reading
 from pipeline.judge.oracles.shapes import read_shapes
 from pipeline.judge.retrieval import Retrieval, TextHalf
 from pipeline.runtime.files import whole_folder, write_bytes, write_json
+from pipeline.runtime.row_file import RowFile
 
 CARD_FILE = "judge.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -76,7 +77,7 @@ class Judge:
         """float32 (N, D) of uint8 clips (N, F, H, W, 3): of the train clips, mean 0 and standard deviation 1."""
         return (embed(self.net, frames, self.device) - self.mean.numpy()) / self.std.numpy()
 
-    def read_labels(self, frames: np.ndarray) -> list[Label]:
+    def read_labels(self, frames: np.ndarray | RowFile) -> list[Label]:
         """What the readers say of each uint8 clip (N, F, H, W, 3): a value by attribute."""
         found = {reader.name: reader.read(frames, self.device) for reader in self.readers}
         return [{name: values[row] for name, values in found.items()} for row in range(len(frames))]
@@ -99,7 +100,7 @@ class Judge:
 
     def score_many(
         self,
-        clips: np.ndarray,  # uint8 (N, F, H, W, 3)
+        clips: Iterable[np.ndarray],  # uint8 (F, H, W, 3) each
         attributes: Sequence[Mapping[str, Any]],
     ) -> list[Scores]:
         """One `score` per clip."""

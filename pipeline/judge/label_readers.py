@@ -21,6 +21,7 @@ from pipeline.config.evaluation import JudgeParams
 from pipeline.judge.features import FRAMES, FeatureNet, embed, fit
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.model_io.tensors import to_model
+from pipeline.runtime.row_file import RowFile
 
 log = logging.getLogger("t2v")
 
@@ -42,7 +43,7 @@ class LabelReader:
     head: nn.Linear
 
     @torch.no_grad()
-    def read(self, frames: np.ndarray, device: torch.device) -> list[str]:
+    def read(self, frames: np.ndarray | RowFile, device: torch.device) -> list[str]:
         """The value that each uint8 clip (N, F, H, W, 3) shows."""
         features = torch.from_numpy(embed(self.net, frames, device)).to(device)
         return [self.values[place] for place in self.head(functional.silu(features)).argmax(dim=1).tolist()]
@@ -67,7 +68,7 @@ def find_labels(attributes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str,
 def train_label_reader(
     name: str,
     values: Sequence[str],
-    frames: np.ndarray,  # uint8 (N, F, H, W, 3)
+    frames: np.ndarray | RowFile,  # uint8 (N, F, H, W, 3)
     attributes: Sequence[Mapping[str, Any]],
     params: JudgeParams,
     device: torch.device,
