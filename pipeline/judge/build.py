@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pipeline.data.shards import LoadedSplit, count_clips, load_rows, read_rows,
 from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.judge.judge import Judge, JudgeCard
+from pipeline.judge.label_readers import find_labels, label_shares, score_label, train_label_reader
 from pipeline.judge.ladder import CORRUPTIONS, run_ladder, shares_right
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import cut_out, find_strokes
@@ -33,6 +34,7 @@ VAL_CLIPS = 1000  # for the judge's own score
 LADDER_CLIPS = 96
 CROP_FRAMES = 4  # of a clip, that the digit reader learns from
 NO_VALIDATION = "The set has no validation clips: nothing can be said of captions and clips that are new to the judge."
+NO_HELD_BACK = "No real clip is held back whose labels all occur in training: how well the readers do is unknown."
 CROP_WITHIN = 0.06  # of the height, between a crop and the digit that it shows
 
 
@@ -54,6 +56,8 @@ def build_judge(shards: Path, params: JudgeParams, device: torch.device) -> Judg
         split = validation_split(split_names(shards))
         val = None if split is None else _load(shards, split, ROOM_BYTES // 4, VAL_CLIPS)
         judge = _judge_of_real_video(description, train, val, params, device)
+        if judge.readers:
+            judge = measure_readers(judge, shards)
         return JudgeBuild(judge, None, len(train), 0 if val is None else len(val))
     val = _load(shards, "val", ROOM_BYTES // 4, VAL_CLIPS)
     judge = _judge_of_generated(description, train, val, params, device)
@@ -92,8 +96,33 @@ def _judge_of_real_video(
     if val is not None:
         own = [captions[0] for captions in val.captions]
         metrics = recall_metrics(retrieval.similarity(val.frames, own), seed=params.seed)
-    card = _card(description, train, params, {}, metrics, retrieval.half.vocabulary)
-    return Judge(card, retrieval.features, mean, std, text_half=retrieval.half, device=device)
+    labels = find_labels(train.attributes)
+    readers = [
+        train_label_reader(name, values, train.frames, train.attributes, params, device)
+        for name, values in labels.items()
+    ]
+    in_play: dict[str, list[Any]] = {name: list(values) for name, values in labels.items()}
+    card = _card(description, train, params, in_play, metrics, retrieval.half.vocabulary)
+    return Judge(card, retrieval.features, mean, std, text_half=retrieval.half, readers=readers, device=device)
+
+
+def measure_readers(judge: Judge, shards: Path) -> Judge:
+    """The same judge, its card with how well its readers do on real clips that they never saw: their ceiling."""
+    names = split_names(shards)
+    held_back = [split for split in (validation_split(names), "held_out") if split in names]
+    scores = []
+    for split in held_back:
+        clips = _load(shards, split, ROOM_BYTES // 4, VAL_CLIPS)
+        read = judge.read_labels(clips.frames)
+        scores += [score_label(*pair, judge.card.in_play) for pair in zip(read, clips.attributes, strict=True)]
+    shares = {name: right / clips for name, (right, clips) in label_shares(scores).items()}
+    metrics: dict[str, Any] = {f"oracle_on_real.{name}": round(share, 4) for name, share in shares.items()}
+    metrics |= {"oracle_on_real.clips": sum(map(bool, scores)), "oracle_on_real.unread": scores.count({})}
+    if not shares:
+        metrics["oracle_note"] = NO_HELD_BACK
+    card = replace(judge.card, metrics={**judge.card.metrics, **metrics})
+    half = judge.retrieval.half if judge.retrieval else None
+    return Judge(card, judge.net, judge.mean, judge.std, text_half=half, readers=judge.readers, device=judge.device)
 
 
 def digit_crops(split: LoadedSplit) -> tuple[np.ndarray, np.ndarray]:
