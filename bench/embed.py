@@ -84,7 +84,7 @@ def main() -> None:
         "epochs": options.epochs,
         "ratio_to_every_epoch": old_s / ours_s,
         "epochs_to_break_even": float(np.ceil(len(distinct) * once_s / (clips * (each_s - lookup_s)))),
-        "bytes_per_caption": table.flat_tokens.nbytes / len(table) + table.pooled[0].nbytes,
+        "bytes_per_caption": table.vectors.nbytes / len(table),
         "torch_threads": torch.get_num_threads(),
     }
     print(

@@ -22,7 +22,8 @@ from PIL import Image
 
 from pipeline.data.gif import Clip
 from pipeline.data.shards import to_row, write_shard
-from pipeline.model_io.clip_dataset import ClipShape, open_clips
+from pipeline.model_io.clip_dataset import open_clips
+from pipeline.model_io.clip_decoding import ClipShape
 from pipeline.runtime.files import write_json
 from pipeline.training.feed import ClipFeed
 

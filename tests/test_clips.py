@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.gif import decode_gif, encode_gif, frame_delay_cs
+from pipeline.data import gif
+from pipeline.data.gif import decode_gif, encode_gif, frame_delay_cs, plain_pictures
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -160,3 +161,47 @@ def test_pillow_opens_only_what_is_named() -> None:
 
 
 READERS = {"open", "ImageFile", "GifImagePlugin", "PngImagePlugin", "ImageSequence", "WalImageFile", "FontFile"}
+
+
+def moving(colours: int) -> np.ndarray:
+    """A square that moves over a ground of many or few colours, part of it still: what an encoder cuts frames for."""
+    rng = np.random.default_rng(colours)
+    frames = np.repeat(rng.integers(0, 256, (1, 24, 24, 3)) // (256 // colours) * (256 // colours), 6, axis=0)
+    for f in range(6):
+        frames[f, 4:10, 2 * f : 2 * f + 6] = (200, 30, 10 * f)
+    return frames.astype(np.uint8)
+
+
+@pytest.mark.parametrize("frames", [moving(2), moving(8), noise(5, 32), np.zeros((3, 8, 8, 3), np.uint8)])
+def test_our_own_gifs_are_read_as_pillow_reads_them(frames: np.ndarray) -> None:
+    data = encode_gif(frames, 12.5)
+    pictures, delays = plain_pictures(data) or ([], [])
+    expected, times = gif._pictures(data)
+    assert delays == times
+    np.testing.assert_array_equal(pictures, expected)
+
+
+def test_a_picture_that_shows_the_one_before_through_is_read_as_pillow_reads_it() -> None:
+    first = Image.fromarray(moving(2)[0]).quantize(4)
+    second = Image.new("P", (24, 24), 255)
+    second.putpalette([9, 200, 100])
+    second.paste(0, (3, 5, 9, 11))
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=[second], transparency=255, duration=100, disposal=1)
+    data = buffer.getvalue()
+    read = plain_pictures(data)
+    if read is not None:
+        np.testing.assert_array_equal(read[0], gif._pictures(data)[0])
+    np.testing.assert_array_equal(decode_gif(data, 2), gif._pictures(data)[0])
+
+
+def test_gifs_of_others_go_to_pillow() -> None:
+    interlaced, restored = io.BytesIO(), io.BytesIO()
+    pictures = [Image.fromarray(frame).quantize(16) for frame in moving(8)]
+    pictures[0].save(interlaced, "GIF", interlace=1)
+    pictures[0].save(restored, "GIF", save_all=True, append_images=pictures[1:], duration=100, disposal=2)
+    assert plain_pictures(interlaced.getvalue()) is None
+    assert plain_pictures(restored.getvalue()) is None
+    data = encode_gif(noise(3, 32), 10.0)
+    for cut in (10, 200, len(data) // 2, len(data) - 1):
+        assert plain_pictures(data[:cut]) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime.own_path import own_path
+from pipeline.runtime.files import own_path
 
 
 def test_a_relative_path_is_looked_up_from_the_project_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

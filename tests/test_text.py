@@ -102,7 +102,7 @@ def test_padding_changes_little(encoder: Encoder) -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
 def test_the_table_holds_what_the_encoder_says(encoder: Encoder, tmp_path: Path, dtype: str, tolerance: float) -> None:
     table = make(sentences(), encoder, tmp_path, dtype=dtype, batch_size=8)
-    assert table.pooled.dtype == dtype
+    assert table.vectors.dtype == dtype
     assert table.info == encoder.info
     some = ["a blue square moves up slowly", "a red circle moves left", "a blue square moves up slowly"]
     got, want = table.batch(some), encoder.encode(some)
@@ -204,12 +204,17 @@ def test_an_encoder_that_changed_since(folder: Path, encoder: Encoder) -> None:
 ODD = ["a", "[MASK] red [SEP] circle", "naïve café — “up” … 12,345", "寿司 \ufeff\u200b up-left\tRED", "🙂"]
 
 
-def test_the_bert_of_few_imports_gives_the_bytes_of_transformers(folder: Path, encoder: Encoder) -> None:
+def test_the_bert_of_few_imports_gives_the_bytes_of_transformers(
+    folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quick = load_encoder(encoder.info)
     assert isinstance(quick.model, bert.Bert)
+    monkeypatch.setattr(bert, "reads", lambda _: False)
+    encoder = load_encoder(str(folder), max_tokens=10)
     assert not isinstance(encoder.model, bert.Bert)
     captions = [*sentences()[:20], *ODD]
     assert quick.token_ids(captions) == encoder.token_ids(captions)
+    assert sorted(quick.tokenizer.all_special_ids) == sorted(encoder.tokenizer.all_special_ids)
     for made, expected in (
         (quick.encode(ODD[:2]), encoder.encode(ODD[:2])),
         (quick.encode_together(captions), encoder.encode_together(captions)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,16 @@ import torch
 from pipeline.diffusion.noise import DropShares, draw_step, noise_of_seeds
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.training import text_statistics
+from pipeline.model_io import clip_decoding
 from pipeline.model_io.clip_dataset import (
-    ClipShape,
-    MemoryClips,
+    DecodedClips,
     StreamedClips,
-    fit_clip,
-    frame_indices,
     index_split,
     open_clips,
 )
+from pipeline.model_io.clip_decoding import ClipShape, decode_block, fit_clip, frame_indices
 from pipeline.model_io.tensors import to_model
+from pipeline.runtime.row_file import Alone, RowFile
 from pipeline.training.feed import ClipFeed, prefetch
 from tests.training_toys import FRAMES, SIDE, SPLITS, open_toy_trainer, toy_clip, toy_params, toy_texts, write_toy_set
 
@@ -88,7 +90,7 @@ def test_a_stream_delivers_every_clip_once_within_its_window(toy_set: Path) -> N
     assert sorted(numbers) == list(range(SPLITS["train"]))
     blocks = streamed.block_of[numbers]
     assert np.count_nonzero(np.diff(blocks)) == 1  # one window after the other
-    memory = MemoryClips(index, SHAPE)
+    memory = DecodedClips(index, SHAPE)
     assert np.array_equal(streamed.frames(numbers), memory.frames(numbers))
 
 
@@ -105,7 +107,49 @@ def test_a_stream_resumes_in_the_middle_and_holds_no_more_than_its_windows(toy_s
 def test_the_budget_decides_between_memory_and_stream(toy_set: Path) -> None:
     bytes_needed = SPLITS["train"] * SHAPE.bytes
     kinds = [type(open_clips(toy_set, "train", SHAPE, ram_budget_gb=bytes_needed * k / 1e9)) for k in (1.01, 0.99)]
-    assert kinds == [MemoryClips, StreamedClips]
+    assert kinds == [DecodedClips, StreamedClips]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_cores_decode_the_same_clips(toy_set: Path, monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+    index = index_split(toy_set, "train")
+    expected = np.concatenate([decode_block(block, SHAPE) for block in index.blocks])
+    monkeypatch.setattr(clip_decoding, "CLIPS_PER_PROCESS", len(index.keys) // processes)
+    monkeypatch.setattr(clip_decoding, "worker_count", lambda: 8)
+    started: list[int] = []
+    start = clip_decoding._start
+    monkeypatch.setattr(
+        clip_decoding, "_start", lambda blocks, *rest: started.append(len(blocks)) or start(blocks, *rest)
+    )
+    np.testing.assert_array_equal(DecodedClips(index, SHAPE).frames(np.arange(len(index.keys))), expected)
+    assert started == [1] * (processes - 1)
+
+
+def test_a_process_that_cannot_decode_is_one_line(toy_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = index_split(toy_set, "train")
+    monkeypatch.setattr(clip_decoding, "CLIPS_PER_PROCESS", 1)
+    monkeypatch.setattr(clip_decoding, "worker_count", lambda: 2)
+    lost = dataclasses.replace(index.blocks[1], path=toy_set / "gone.parquet")
+    with pytest.raises(ValueError, match=r"a process that decodes clips failed: .*gone\.parquet"):
+        clip_decoding.decode_all([index.blocks[0], lost], SHAPE, Alone())
+
+
+def test_two_processes_of_a_machine_decode_half_each(toy_set: Path) -> None:
+    """Each of two peers, here in turn: the second takes the first one's rows and fills what is left."""
+    index = index_split(toy_set, "train")
+    expected = np.concatenate([decode_block(block, SHAPE) for block in index.blocks])
+
+    class Peer(Alone):
+        def __init__(self, local_rank: int, rows: RowFile | None) -> None:
+            self.local_rank, self.local_size, self.rows = local_rank, 2, rows
+
+        def share(self, make: Callable[[], RowFile]) -> RowFile:
+            return self.rows or make()
+
+    first = clip_decoding.decode_all(index.blocks, SHAPE, Peer(0, None))
+    assert not np.array_equal(first[:], expected)
+    both = clip_decoding.decode_all(index.blocks, SHAPE, Peer(1, first))
+    np.testing.assert_array_equal(both[:], expected)
 
 
 def test_clips_without_a_known_caption_are_left_out(toy_set: Path) -> None:

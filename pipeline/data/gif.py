@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 GOOD_MSE = 255**2 / 10**3.8  # 38 dB: what an octree's palette reaches on easy frames
 DEFAULT_DELAY_MS = 100  # what players make of a delay of 0
 DAMAGE = (OSError, IndexError, AssertionError, struct.error, Image.DecompressionBombError)  # as Pillow says it
+EXTENSION, GRAPHIC_CONTROL, TRAILER, INTERLACED = 0x21, 0xF9, 0x3B, 0x40  # of GIF89a
 PACK = np.array([1 << 16, 1 << 8, 1], np.int32)  # a pixel as one number
 SHIFTS = np.array([16, 8, 0])
 
@@ -79,13 +80,19 @@ def _refined(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> tupl
     palette = _means(pixels, index, palette)
     unused = np.flatnonzero(np.bincount(index, minlength=256) == 0)
     if len(unused):
-        worst = np.argsort(-_squared_error(pixels, palette[index]), kind="stable")[: len(unused)]
-        palette[unused] = pixels[worst]
+        palette[unused] = pixels[_largest(_squared_error(pixels, palette[index]), len(unused))]
     colours = palette.astype(np.float32)
     nearness = pixels.astype(np.float32) @ (2 * colours.T)  # |x - c|² less |x|², negated; integers below 2²⁴
     nearness -= (colours**2).sum(1)
     index = nearness.argmax(1)
     return index, _means(pixels, index, palette)
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the `count` largest of whole numbers, largest first, of equal ones the first."""
+    ranks = values.astype(np.int64) * len(values) + np.arange(len(values))[::-1]  # no two alike
+    some = np.argpartition(ranks, len(values) - count)[len(values) - count :]
+    return some[np.argsort(-ranks[some])]
 
 
 def _means(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -113,15 +120,92 @@ def decode_gif(data: bytes, n_frames: int) -> np.ndarray:
     What is shown at i·D/n, D being all delays together, so that merged frames come back; transparent pixels are white.
     Raises ValueError where it is no GIF or a damaged one.
     """
+    pictures, delays = plain_pictures(data) or _pictures(data)
+    ends = np.cumsum(delays)
+    moments = -(-np.arange(n_frames) * ends[-1] // n_frames)  # rounded up to 1/100 s, as delays of 15 fps are
+    return np.stack([pictures[index] for index in np.searchsorted(ends, moments, side="right")])
+
+
+def _pictures(data: bytes) -> tuple[list[np.ndarray], list[int]]:
+    """All pictures uint8 (H, W, 3), and how long each is shown in 1/100 s."""
     pictures, delays = [], []
     with _open_gif(data) as image:
         for index in range(image.n_frames):  # type: ignore[attr-defined]
             image.seek(index)
             pictures.append(_on_white(image))
             delays.append((image.info.get("duration") or DEFAULT_DELAY_MS) // 10)
-    ends = np.cumsum(delays)
-    moments = -(-np.arange(n_frames) * ends[-1] // n_frames)  # rounded up to 1/100 s, as delays of 15 fps are
-    return np.stack([pictures[index] for index in np.searchsorted(ends, moments, side="right")])
+    return pictures, delays
+
+
+def plain_pictures(data: bytes) -> tuple[list[np.ndarray], list[int]] | None:
+    """The same in half the time, for GIFs as this project writes them; None for all others and for damaged ones.
+
+    Such a one has a first picture that fills the screen, a delay before each, no interlacing and none that goes away.
+    """
+    try:
+        width, height, flags = struct.unpack_from("<HHB", data, 6)
+        shared, place = _colours(data, 13, flags)
+        canvas = np.zeros((0, 0, 3), np.uint8)
+        pictures: list[np.ndarray] = []
+        delays: list[int] = []
+        control: tuple[int, int, int] | None = None  # flags, delay, transparent index
+        while data[place] != TRAILER:
+            if data[place] == EXTENSION:
+                if data[place + 1] == GRAPHIC_CONTROL:
+                    control = struct.unpack_from("<BHB", data, place + 3)
+                place = _after_blocks(data, place + 2)
+                continue
+            left, top, w, h, flags = struct.unpack_from("<HHHHB", data, place + 1)
+            own, place = _colours(data, place + 10, flags)
+            palette = shared if own is None else own
+            fills = (left, top, w, h) == (0, 0, width, height)
+            if data[place] < 2 or control is None or palette is None or flags & INTERLACED or not control[1]:
+                return None
+            is_cut = bool(control[0] & 1)  # its transparent pixels show the picture before
+            if (
+                control[0] >> 2 & 7 > 1
+                or (not pictures and (is_cut or not fills))
+                or left + w > width
+                or top + h > height
+            ):
+                return None
+            end = _after_blocks(data, place + 1)
+            image = Image.frombytes("P", (w, h), data[place + 1 : end], "gif", data[place], 0, -1)
+            index, under = np.asarray(image), canvas[top : top + h, left : left + w]
+            shown = (_padded(palette) if is_cut else palette).take(index, axis=0)
+            if is_cut:
+                np.copyto(shown, under, where=(index == control[2])[..., None])
+            if fills:
+                canvas = shown
+            else:
+                canvas = canvas.copy()
+                canvas[top : top + h, left : left + w] = shown
+            pictures.append(canvas)
+            delays.append(control[1])
+            place, control = end, None
+    except (ValueError, IndexError, struct.error):
+        return None
+    return (pictures, delays) if pictures else None
+
+
+def _colours(data: bytes, place: int, flags: int) -> tuple[np.ndarray | None, int]:
+    """A colour table uint8 (n, 3), if `flags` say that there is one, and the place after it."""
+    if not flags & 0x80:
+        return None, place
+    count = 2 << (flags & 7)
+    return np.frombuffer(data, np.uint8, 3 * count, place).reshape(-1, 3), place + 3 * count
+
+
+def _padded(palette: np.ndarray) -> np.ndarray:
+    """With a row for each index there can be: a transparent one needs none of its own."""
+    return np.concatenate([palette, np.zeros((256 - len(palette), 3), np.uint8)])
+
+
+def _after_blocks(data: bytes, place: int) -> int:
+    """The place after a chain of data blocks, each headed by its length."""
+    while data[place]:
+        place += data[place] + 1
+    return place + 1
 
 
 @contextmanager

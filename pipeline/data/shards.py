@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.gif import Clip, decode_gif, encode_gif
 from pipeline.runtime.files import whole_file, write_json
+from pipeline.runtime.row_file import RowFile
 
 SCHEMA = pa.schema(
     [
@@ -144,31 +145,39 @@ def read_set(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LoadedSplit:
-    """A split decoded into memory."""
+    """A split decoded once."""
 
     keys: list[str]
     captions: list[tuple[str, ...]]
     attributes: list[dict[str, Any]]
-    frames: np.ndarray  # uint8 (N, F, H, W, 3)
+    frames: RowFile  # uint8 (N, F, H, W, 3)
     fps: float
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-def load_rows(rows: Iterable[Row]) -> LoadedSplit:
-    """Decode rows of equal frame count and resolution. Raises ValueError where there are none."""
-    rows = list(rows)
-    if not rows:
+def load_rows(rows: Iterable[Row], at_most: int | None = None) -> LoadedSplit:
+    """Decode rows of equal frame count and resolution, one after the other: `at_most` of them, if not all.
+
+    Raises ValueError where there are none.
+    """
+    if at_most is None:
+        rows = list(rows)
+        at_most = len(rows)
+    keys: list[str] = []
+    captions: list[tuple[str, ...]] = []
+    attributes: list[dict[str, Any]] = []
+    frames, fps = None, 0.0
+    for number, row in enumerate(islice(rows, at_most)):
+        clip = row.frames()
+        if frames is None:
+            frames, fps = RowFile.create(at_most, clip.shape, np.uint8), row.fps
+        frames.write(number, clip[None])
+        keys.append(row.key)
+        captions.append(row.captions)
+        attributes.append(row.attributes)
+    if frames is None:
         raise ValueError("no clips to load: this split of the set is empty")
-    first = rows[0].frames()
-    frames = np.empty((len(rows), *first.shape), np.uint8)
-    for index, row in enumerate(rows):
-        frames[index] = row.frames()
-    return LoadedSplit(
-        [row.key for row in rows],
-        [row.captions for row in rows],
-        [row.attributes for row in rows],
-        frames,
-        rows[0].fps,
-    )
+    frames.count = len(keys)
+    return LoadedSplit(keys, captions, attributes, frames, fps)

@@ -131,10 +131,10 @@ def open_diffusion_trainer(
     dist: DistContext,
 ) -> DiffusionTrainer:
     """A network as `params.seed` starts it, with its feed and its validation clips."""
-    texts = CaptionTable.read(embeddings)
+    texts = CaptionTable.read(embeddings, dist)
     return DiffusionTrainer(
         start_network(unet, params, texts),
-        open_feed(shards, params, known=texts.index, flip=params.flip),
+        open_feed(shards, params, known=texts.index, flip=params.flip, peers=dist),
         texts,
         diffusion=diffusion,
         params=params,

@@ -17,12 +17,11 @@ from pipeline.diffusion.noise import noise_of_seeds
 from pipeline.diffusion.process import Diffusion
 from pipeline.model_io.clip_dataset import (
     VALIDATION_SPLITS,
-    ClipShape,
-    decode_block,
     index_split,
     split_names,
     validation_split,
 )
+from pipeline.model_io.clip_decoding import ClipShape, decode_block
 from pipeline.model_io.seeds import NOISE_STREAM, derive_seed
 from pipeline.model_io.tensors import to_model
 from pipeline.text.captions import CaptionTable, TextBatch

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from pipeline.config.evaluation import EvaluateParams
 from pipeline.config.models import DiffusionParams
 from pipeline.data.frames import to_rgb
 from pipeline.data.samples import Sample
-from pipeline.data.shards import read_rows, read_set
+from pipeline.data.shards import Row, count_clips, read_rows, read_set
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.evaluation.distances import beside_floor, frechet, nearest, nearest_neighbours, set_distances
+from pipeline.evaluation.labels import joint_share, label_metrics, label_table
 from pipeline.evaluation.prompt_sampler import PromptSampler
 from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips
 from pipeline.evaluation.sampling_curves import sampling_curves
@@ -39,11 +41,13 @@ from pipeline.evaluation.shares import attribute_shares, flat_scores
 from pipeline.evaluation.showcase import showcase, unsaid_showcase
 from pipeline.evaluation.shuffle_control import derangement, shuffle_control
 from pipeline.evaluation.unsaid import blank_metrics, unsaid_metrics, unsaid_prompts
+from pipeline.judge.features import CHUNK
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.judge.retrieval import recall_metrics
-from pipeline.model_io.clip_dataset import ClipShape, fit_clip
+from pipeline.model_io.clip_dataset import split_names, validation_split
+from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.text.captions import CaptionTable
 from pipeline.text.vocabulary import words_of
@@ -57,6 +61,12 @@ PIXEL_STEPS = 16  # of a level of brightness, in which the averages are whole nu
 CLIP_NOTE = "CLIP similarity is not measured: it needs weights that this pipeline neither trains nor downloads."
 NAMED_WORDS = 10
 NO_VALIDATION = "The set has no validation clips: figures are of training clips and say nothing about new captions."
+
+
+SEEN_IN_TRAINING = (
+    "No validation clip has a combination of labels that training has: the prompts called seen are training captions, "
+    "and what is said of them is said of clips that were learnt."
+)
 
 
 @dataclass
@@ -83,12 +93,16 @@ def evaluate_model(sampler: PromptSampler, judge: Judge, shards: Path, params: E
     if card.family == "gan":  # it reads words itself
         note_unknown_words([caption for prompts in sets for caption in prompts.captions], card.vocabulary)
     evaluated = [evaluate_prompts(judge, prompts, sampler.sample(prompts)) for prompts in sets]
-    if evaluated[0].scores:
+    if judge.readers:
+        result.metrics |= label_metrics(judge, evaluated, params.seed)
+        result.tables["accuracy"] = [row for each in evaluated for row in label_table(each)]
+    if evaluated[0].readings:
         _add_attributes(result, judge, evaluated, params.seed)
         _add_unsaid(result, sampler, judge, evaluated, shards, params)
     else:
         _add_retrieval(result, judge, evaluated[0])
-        result.metrics |= memory_metrics(evaluated[-1], params.seed)
+        of_train = next((each for each in evaluated if each.prompts.split == "train"), evaluated[-1])
+        result.metrics |= memory_metrics(of_train, params.seed)
     _add_cost(result, evaluated)
     result.metrics |= distance_metrics(judge, evaluated[0], shards, card, params)
     if sampler.sampling is not None:
@@ -178,8 +192,8 @@ def _add_retrieval(result: Evaluation, judge: Judge, evaluated: EvaluatedPrompts
     real.pop("retrieval.note", None)  # it would say the same
     result.metrics |= {key.replace("retrieval.", "retrieval_on_real."): value for key, value in real.items()}
     result.metrics |= {"retrieval.clips": len(prompts), "clip_similarity_note": CLIP_NOTE}
-    if prompts.kind != "seen":
-        result.metrics["validation_note"] = NO_VALIDATION
+    if prompts.split == "train":
+        result.metrics["validation_note"] = NO_VALIDATION if prompts.kind == "trained" else SEEN_IN_TRAINING
 
 
 def memory_metrics(evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
@@ -189,7 +203,7 @@ def memory_metrics(evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
     Empty for prompts of other splits.
     """
     prompts = evaluated.prompts
-    if prompts.kind != "trained" or len(prompts) < 2:
+    if (prompts.kind != "trained" and prompts.split != "train") or len(prompts) < 2:
         return {}
     real = _pixels(prompts.real)
     _, found = nearest_neighbours(real, _pixels(to_rgb(evaluated.samples.frames)))
@@ -214,28 +228,43 @@ def distance_metrics(
 ) -> dict[str, Any]:
     """Distances of the seen samples from real clips, each with its floor; a note where the set is too small."""
     fake = to_rgb(evaluated.samples.frames)[: params.feature_clips]
-    real = evaluated.prompts.real[: params.feature_clips]
-    rows = list(read_rows(shards, "train", limit=max(TRAIN_POOL, 2 * len(fake))))
-    if min(len(fake), len(rows) // 2) < LEAST_CLIPS:
-        note = f"Distances are not measured: {len(fake)} samples and {len(rows)} training clips are too few."
+    real = _real_clips(evaluated.prompts, shards, card)[: params.feature_clips]
+    pool = min(count_clips(shards)["train"], max(TRAIN_POOL, 2 * len(fake)))
+    if min(len(fake), pool // 2) < LEAST_CLIPS:
+        note = f"Distances are not measured: {len(fake)} samples and {pool} training clips are too few."
         return {"distances_note": note}
-    train = real_clips(rows, card)
-    log.info("distances of %d samples from %d real clips, among %d training clips", len(fake), len(real), len(train))
-    train_features, real_features, fake_features = (judge.features(clips) for clips in (train, real, fake))
-    flat = set_distances(train_features, real_features, fake_features, seed=params.seed).flat()
-    pixels = [_pixels(clips) for clips in (train, real, fake)]
+    log.info("distances of %d samples from %d real clips, among %d training clips", len(fake), len(real), pool)
+    train_features, train_pixels = _features_and_pixels(judge, read_rows(shards, "train", limit=pool), card)
+    flat = set_distances(train_features, judge.features(real), judge.features(fake), seed=params.seed).flat()
+    pixels = [train_pixels, _pixels(real), _pixels(fake)]
     unit = PIXEL_STEPS * float(np.sqrt(pixels[0].shape[1]))
     made, floor = (float(np.median(nearest(pixels[0], each))) / unit for each in (pixels[2], pixels[1]))
     return {**flat, **beside_floor("nearest_pixels", made, floor)}
 
 
+def _real_clips(prompts: PromptSet, shards: Path, card: ModelCard) -> np.ndarray:
+    """The prompts' own clips; where they are seen ones of training, the validation clips."""
+    validation = validation_split(split_names(shards)) if (prompts.kind, prompts.split) == ("seen", "train") else None
+    return prompts.real if validation is None else real_clips(list(read_rows(shards, validation)), card)
+
+
+def _features_and_pixels(judge: Judge, rows: Iterator[Row], card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
+    """Features and small pixels of many clips, some in memory at a time."""
+    features, pixels = [], []
+    while some := list(islice(rows, CHUNK)):
+        clips = real_clips(some, card)
+        features.append(judge.features(clips))
+        pixels.append(_pixels(clips))
+    return np.concatenate(features), np.concatenate(pixels)
+
+
 def _pixels(clips: np.ndarray) -> np.ndarray:
-    """int32 (N, D) of clips averaged to a PIXEL_GRID, in whole PIXEL_STEPS."""
+    """int16 (N, D) of clips averaged to a PIXEL_GRID, in whole PIXEL_STEPS."""
     n, f, h, w, c = clips.shape
     step = max(1, h // PIXEL_GRID)
     rows, columns = h // step, w // step
     cut = clips[:, :, : rows * step, : columns * step].reshape(n, f, rows, step, columns, step, c)
-    return (PIXEL_STEPS * cut.sum(axis=(3, 5), dtype=np.int32) // step**2).reshape(n, -1)
+    return (PIXEL_STEPS * cut.sum(axis=(3, 5), dtype=np.int32) // step**2).reshape(n, -1).astype(np.int16)
 
 
 def _add_curves(
@@ -249,6 +278,8 @@ def _add_curves(
         if has_attributes(prompts):
             share = attribute_shares(score_readings(judge, read_clips(judge, frames), prompts.attributes))["joint"]
             found = {"joint": share.value, "low": share.low, "high": share.high}
+        elif judge.readers and (read := joint_share(judge, to_rgb(frames), prompts.attributes)):
+            found = {"joint": read.value, "low": read.low, "high": read.high}
         if real_features is not None:
             found["distance"] = frechet(real_features, judge.features(to_rgb(frames)))
         return found

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice, tee
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.data.shards import Row, read_rows
-from pipeline.model_io.clip_dataset import ClipShape, fit_clip, keep_known, split_names, validation_split
+from pipeline.data.frames import even_indices
+from pipeline.data.shards import Row, read_rows, read_set
+from pipeline.model_io.clip_dataset import keep_known, split_names, validation_split
+from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard
 
 log = logging.getLogger("t2v")
@@ -31,6 +33,7 @@ class PromptSet:
     keys: list[str]
     real: np.ndarray  # uint8 (N, F, H, W, 3)
     first_seed: int
+    split: str = ""  # of the clips; empty: of none alone
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -47,6 +50,7 @@ class PromptSet:
             self.keys[:count],
             self.real[:count],
             self.first_seed,
+            self.split,
         )
 
 
@@ -64,11 +68,11 @@ def load_prompts(
     """
     sets = []
     for kind, split in _split_of_kind(shards, card.dataset).items():
-        rows = list(islice(keep_known(read_rows(shards, split), known), count))
+        rows = _rows_of(kind, split, shards, count, known)
         if len(rows) < count:
             log.info("%s: %d of the %d prompts asked for: the split %s holds no more", kind, len(rows), count, split)
         if rows:
-            sets.append(_prompt_set(kind, rows, card, seed))
+            sets.append(_prompt_set(kind, split, rows, card, seed))
     if not sets:
         raise ValueError(
             f"{shards}: no clip to judge {card.dataset} by: no validation split has clips with a caption that could be "
@@ -78,14 +82,46 @@ def load_prompts(
 
 
 def _split_of_kind(shards: Path, dataset: str) -> dict[str, str]:
-    """Kinds of prompts in order, with the splits that they come from."""
+    """Kinds of prompts in order, with the splits that they come from.
+
+    Of own clips with combinations held out, seen are the validation clips of a combination that train has or, where
+    none has one, train clips.
+    """
     if dataset != "videos":
         return GENERATED
-    validation = validation_split(split_names(shards))
-    return ({"seen": validation} if validation else {}) | {"trained": "train"}
+    names = split_names(shards)
+    validation = validation_split(names)
+    if "held_out" not in names:
+        return ({"seen": validation} if validation else {}) | {"trained": "train"}
+    if validation and any(_is_seen(shards, read_rows(shards, validation))):
+        return {"seen": validation, "held_out": "held_out", "trained": "train"}
+    return {"seen": "train", "held_out": "held_out"}
 
 
-def _prompt_set(kind: str, rows: Sequence[Row], card: ModelCard, seed: int) -> PromptSet:
+def _rows_of(kind: str, split: str, shards: Path, count: int, known: Container[str] | None) -> list[Row]:
+    """The first rows; of a train split that stands for the seen combinations, rows from all over it."""
+    rows = keep_known(read_rows(shards, split), known)
+    if kind != "seen" or not read_set(shards).get("held_out_columns"):
+        return list(islice(rows, count))
+    if split != "train":
+        rows, again = tee(rows)
+        return list(islice(compress(rows, _is_seen(shards, again)), count))
+    every = list(rows)
+    return [every[place] for place in even_indices(len(every), count)] if len(every) > count else every
+
+
+def _is_seen(shards: Path, rows: Iterable[Row]) -> Iterator[bool]:
+    """Of each row, whether train has its combination of what is held out."""
+    columns = read_set(shards)["held_out_columns"]
+    in_train = {_combination(row, columns) for row in read_rows(shards, "train")}
+    return (_combination(row, columns) in in_train for row in rows)
+
+
+def _combination(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row.attributes.get(column) for column in columns)
+
+
+def _prompt_set(kind: str, split: str, rows: Sequence[Row], card: ModelCard, seed: int) -> PromptSet:
     captions = [row.captions[index % len(row.captions)] for index, row in enumerate(rows)]
     return PromptSet(
         kind,
@@ -94,10 +130,14 @@ def _prompt_set(kind: str, rows: Sequence[Row], card: ModelCard, seed: int) -> P
         [row.key for row in rows],
         real_clips(rows, card),
         seed,
+        split,
     )
 
 
 def real_clips(rows: Sequence[Row], card: ModelCard) -> np.ndarray:
     """uint8 (N, F, H, W, 3): real clips as the model would make them, with its frames and resolution."""
     shape = ClipShape(card.frames, card.resolution, 3)
-    return np.stack([fit_clip(row.frames(), shape) for row in rows])
+    clips = np.empty((len(rows), card.frames, card.resolution, card.resolution, 3), np.uint8)
+    for number, row in enumerate(rows):
+        clips[number] = fit_clip(row.frames(), shape)
+    return clips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.evaluation.prompt_sampler import Samples
 from pipeline.evaluation.prompts import PromptSet
 from pipeline.evaluation.shares import wilson_share
 from pipeline.judge.judge import Judge
+from pipeline.judge.label_readers import Label, score_label
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.runtime.parallel import run_on_cores
@@ -23,16 +24,24 @@ from pipeline.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class EvaluatedPrompts:
-    """A model's samples for one set of prompts; readings and scores are empty for real video, which no oracle reads."""
+    """A model's samples for one set of prompts, read and scored.
+
+    Readings are of drawn sets, labels of own clips that have some; without either there are no scores.
+    """
 
     prompts: PromptSet
     samples: Samples
     readings: list[Reading]
-    scores: list[Scores]
+    scores: list[Scores]  # of own clips {} where one cannot be scored
+    labels: list[Label] = field(default_factory=list)
 
 
 def evaluate_prompts(judge: Judge, prompts: PromptSet, samples: Samples) -> EvaluatedPrompts:
     """Read and score samples, where the prompts have attributes."""
+    if judge.readers:
+        labels = judge.read_labels(to_rgb(samples.frames))
+        right = [score_label(*pair, judge.card.in_play) for pair in zip(labels, prompts.attributes, strict=True)]
+        return EvaluatedPrompts(prompts, samples, [], right, labels)
     if not has_attributes(prompts):
         return EvaluatedPrompts(prompts, samples, [], [])
     readings = read_clips(judge, samples.frames)

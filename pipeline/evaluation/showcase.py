@@ -66,7 +66,7 @@ def showcase(
     for take in range(1, params.showcase_seeds):
         again = evaluate_prompts(judge, asked, sampler.sample(asked, take=take, desc="more takes"))
         yield from shown.take(again, count, take)
-    failures = [row for row, scores in enumerate(evaluated.scores) if row >= count and not scores["joint"]]
+    failures = [row for row, scores in enumerate(evaluated.scores) if row >= count and scores.get("joint") is False]
     for row in failures[:count]:
         yield shown.sample(row, evaluated.samples.frames[row], "failure", scores=_scores(evaluated, row))
 
@@ -85,8 +85,9 @@ def unsaid_showcase(
 
 
 def _scores(evaluated: EvaluatedPrompts, row: int) -> SampleScores | None:
-    if not evaluated.scores:
+    if not evaluated.scores or not evaluated.scores[row]:
         return None
     scores: Scores = evaluated.scores[row]
     wrong = tuple(name for name, value in scores.items() if value is False and name != "joint")
-    return SampleScores(bool(scores["joint"]), wrong, in_words(evaluated.readings[row]))
+    reading = in_words(evaluated.readings[row]) if evaluated.readings else dict(evaluated.labels[row])
+    return SampleScores(bool(scores["joint"]), wrong, reading)

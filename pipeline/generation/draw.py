@@ -107,7 +107,7 @@ def playback_rate(card: ModelCard, frames: int | None, fps: float | None) -> flo
 
 def keep_frames(frames: np.ndarray, count: int) -> np.ndarray:
     """`count` of (F, H, W, C) at even distances from the first, as training takes them."""
-    from pipeline.model_io.clip_dataset import frame_indices
+    from pipeline.model_io.clip_decoding import frame_indices
 
     return frames[frame_indices(len(frames), count)]
 
@@ -191,7 +191,7 @@ def list_requests(args: argparse.Namespace, prompts: Sequence[str]) -> list[Requ
 
 def read_clip(path: Path, card: ModelCard) -> np.ndarray:
     """A GIF or NPY file as uint8 (F, H, W, C) of the model's shape. Raises ValueError where it is neither."""
-    from pipeline.model_io.clip_dataset import ClipShape, fit_clip
+    from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 
     try:
         if path.suffix.lower() == ".npy":

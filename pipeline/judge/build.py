@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,26 @@ from torch.nn import functional
 
 from pipeline.config.evaluation import JudgeParams
 from pipeline.data.frames import even_indices
-from pipeline.data.shards import LoadedSplit, load_rows, read_rows, read_set
+from pipeline.data.shards import LoadedSplit, count_clips, load_rows, read_rows, read_set
 from pipeline.judge.digit_training import train_digit_reader
 from pipeline.judge.features import FeatureNet, attribute_targets, embed, train_attribute_features
 from pipeline.judge.judge import Judge, JudgeCard
+from pipeline.judge.label_readers import find_labels, label_shares, score_label, train_label_reader
 from pipeline.judge.ladder import CORRUPTIONS, run_ladder, shares_right
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import cut_out, find_strokes
 from pipeline.judge.retrieval import recall_metrics, train_retrieval
 from pipeline.model_io.clip_dataset import split_names, validation_split
+from pipeline.runtime.row_file import RowFile
 
 log = logging.getLogger("t2v")
 
-MEMORY_BYTES = 2 << 30  # of decoded train clips
+ROOM_BYTES = 2 << 30  # for decoded train clips, in a file
 VAL_CLIPS = 1000  # for the judge's own score
 LADDER_CLIPS = 96
 CROP_FRAMES = 4  # of a clip, that the digit reader learns from
 NO_VALIDATION = "The set has no validation clips: nothing can be said of captions and clips that are new to the judge."
+NO_HELD_BACK = "No real clip is held back whose labels all occur in training: how well the readers do is unknown."
 CROP_WITHIN = 0.06  # of the height, between a crop and the digit that it shows
 
 
@@ -48,13 +51,15 @@ class JudgeBuild:
 def build_judge(shards: Path, params: JudgeParams, device: torch.device) -> JudgeBuild:
     """The judge of the set in `shards`. Raises ValueError where it has no clips to learn from."""
     description = read_set(shards)
-    train = _load(shards, "train", MEMORY_BYTES)
+    train = _load(shards, "train", ROOM_BYTES)
     if description["set"] not in CORRUPTIONS:
         split = validation_split(split_names(shards))
-        val = None if split is None else _load(shards, split, MEMORY_BYTES // 4, VAL_CLIPS)
+        val = None if split is None else _load(shards, split, ROOM_BYTES // 4, VAL_CLIPS)
         judge = _judge_of_real_video(description, train, val, params, device)
+        if judge.readers:
+            judge = measure_readers(judge, shards)
         return JudgeBuild(judge, None, len(train), 0 if val is None else len(val))
-    val = _load(shards, "val", MEMORY_BYTES // 4, VAL_CLIPS)
+    val = _load(shards, "val", ROOM_BYTES // 4, VAL_CLIPS)
     judge = _judge_of_generated(description, train, val, params, device)
     few = slice(0, LADDER_CLIPS)
     ladder = run_ladder(val.frames[few], val.attributes[few], CORRUPTIONS[description["set"]], judge.score)
@@ -91,8 +96,33 @@ def _judge_of_real_video(
     if val is not None:
         own = [captions[0] for captions in val.captions]
         metrics = recall_metrics(retrieval.similarity(val.frames, own), seed=params.seed)
-    card = _card(description, train, params, {}, metrics, retrieval.half.vocabulary)
-    return Judge(card, retrieval.features, mean, std, text_half=retrieval.half, device=device)
+    labels = find_labels(train.attributes)
+    readers = [
+        train_label_reader(name, values, train.frames, train.attributes, params, device)
+        for name, values in labels.items()
+    ]
+    in_play: dict[str, list[Any]] = {name: list(values) for name, values in labels.items()}
+    card = _card(description, train, params, in_play, metrics, retrieval.half.vocabulary)
+    return Judge(card, retrieval.features, mean, std, text_half=retrieval.half, readers=readers, device=device)
+
+
+def measure_readers(judge: Judge, shards: Path) -> Judge:
+    """The same judge, its card with how well its readers do on real clips that they never saw: their ceiling."""
+    names = split_names(shards)
+    held_back = [split for split in (validation_split(names), "held_out") if split in names]
+    scores = []
+    for split in held_back:
+        clips = _load(shards, split, ROOM_BYTES // 4, VAL_CLIPS)
+        read = judge.read_labels(clips.frames)
+        scores += [score_label(*pair, judge.card.in_play) for pair in zip(read, clips.attributes, strict=True)]
+    shares = {name: right / clips for name, (right, clips) in label_shares(scores).items()}
+    metrics: dict[str, Any] = {f"oracle_on_real.{name}": round(share, 4) for name, share in shares.items()}
+    metrics |= {"oracle_on_real.clips": sum(map(bool, scores)), "oracle_on_real.unread": scores.count({})}
+    if not shares:
+        metrics["oracle_note"] = NO_HELD_BACK
+    card = replace(judge.card, metrics={**judge.card.metrics, **metrics})
+    half = judge.retrieval.half if judge.retrieval else None
+    return Judge(card, judge.net, judge.mean, judge.std, text_half=half, readers=judge.readers, device=judge.device)
 
 
 def digit_crops(split: LoadedSplit) -> tuple[np.ndarray, np.ndarray]:
@@ -116,21 +146,22 @@ def _digit_reader(train: LoadedSplit, params: JudgeParams, device: torch.device)
     return train_digit_reader(crops, digits, params, device)
 
 
-def _load(shards: Path, split: str, memory_bytes: int, limit: int | None = None) -> LoadedSplit:
-    """As many captioned clips of a split as the memory allows, from its beginning."""
-    rows = islice((row for row in read_rows(shards, split) if row.captions), limit)
+def _load(shards: Path, split: str, room_bytes: int, limit: int | None = None) -> LoadedSplit:
+    """As many captioned clips of a split as there is room for, from its beginning."""
+    rows = (row for row in read_rows(shards, split) if row.captions)
     first = next(rows, None)
     if first is None:
         raise ValueError(f"{shards}: no clips in split {split!r}, which the judge needs; make more of this set")
-    room = max(2, memory_bytes // first.frames().nbytes)
-    return load_rows([first, *islice(rows, room - 1)])
+    room = max(2, room_bytes // first.frames().nbytes)
+    there = count_clips(shards)[split]
+    return load_rows(chain([first], rows), min(room, there, limit or there))
 
 
 def _scale(
-    net: FeatureNet, frames: np.ndarray, params: JudgeParams, device: torch.device
+    net: FeatureNet, frames: RowFile, params: JudgeParams, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (D,) of the features of train clips; of a thousand, which is plenty."""
-    values = torch.from_numpy(embed(net, frames[:1000], device))
+    values = torch.from_numpy(embed(net, frames, device, at_most=1000))
     std = values.std(dim=0).clamp(min=1e-6) if len(values) > 1 else torch.ones_like(values[0])
     return values.mean(dim=0), std
 

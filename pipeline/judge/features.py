@@ -18,6 +18,7 @@ from torch.nn import functional
 from pipeline.config.evaluation import JudgeParams
 from pipeline.model_io.tensors import to_model
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.row_file import RowFile
 
 PATCH = 4  # spatial pixel-unshuffle of the stem
 RESOLUTION = 64  # px that every clip is resized to first
@@ -67,7 +68,7 @@ class DownBlock(nn.Module):
 
 
 def train_attribute_features(
-    frames: np.ndarray,  # uint8 (N, F, H, W, 3)
+    frames: np.ndarray | RowFile,  # uint8 (N, F, H, W, 3)
     targets: np.ndarray,  # bool (N, K): which attribute values each clip shows
     params: JudgeParams,
     device: torch.device,
@@ -117,10 +118,13 @@ def fit(
 
 
 @torch.no_grad()
-def embed(net: FeatureNet, frames: np.ndarray, device: torch.device) -> np.ndarray:
-    """Features float32 (N, D) of uint8 frames (N, F, H, W, 3)."""
-    parts = [net(to_model(frames[i : i + CHUNK]).to(device)).cpu() for i in range(0, len(frames), CHUNK)]
-    return torch.cat(parts).numpy()
+def embed(
+    net: FeatureNet, frames: np.ndarray | RowFile, device: torch.device, at_most: int | None = None
+) -> np.ndarray:
+    """Features float32 (N, D) of uint8 frames (N, F, H, W, 3), or of the first `at_most` of them."""
+    end = min(len(frames), at_most or len(frames))
+    starts = range(0, end, CHUNK)
+    return torch.cat([net(to_model(frames[i : min(i + CHUNK, end)]).to(device)).cpu() for i in starts]).numpy()
 
 
 def attribute_targets(attributes: Sequence[Mapping[str, Any]], in_play: Mapping[str, Sequence[Any]]) -> np.ndarray:

@@ -7,7 +7,7 @@ A folder holds `judge.json` (what it was made for and how well it does on clips 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.config.earlier import todays_set
 from pipeline.judge.features import FeatureNet, embed
+from pipeline.judge.label_readers import Label, LabelReader
 from pipeline.judge.oracles.digit_classifier import DigitReader
 from pipeline.judge.oracles.digits import read_digits
 from pipeline.judge.oracles.reading import Reading
@@ -26,6 +27,7 @@ from pipeline.judge.oracles.score_reading import Scores, score_reading
 from pipeline.judge.oracles.shapes import read_shapes
 from pipeline.judge.retrieval import Retrieval, TextHalf
 from pipeline.runtime.files import whole_folder, write_bytes, write_json
+from pipeline.runtime.row_file import RowFile
 
 CARD_FILE = "judge.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -41,7 +43,7 @@ class JudgeCard:
     frames: int
     width: int  # channels of the feature network's first level
     feature_dim: int
-    in_play: dict[str, list[Any]]  # attribute values of the set; empty for real video
+    in_play: dict[str, list[Any]]  # attribute values of the set, of own clips those that are read; may be empty
     metrics: dict[str, Any]  # on clips that no judge network was trained on
     vocabulary: tuple[str, ...] = ()  # of the dual encoder; none where the set has attributes
 
@@ -58,6 +60,7 @@ class Judge:
         *,
         digit_reader: DigitReader | None = None,
         text_half: TextHalf | None = None,
+        readers: Sequence[LabelReader] = (),  # of own clips' attributes
         device: torch.device | str = "cpu",
     ) -> None:
         self.card, self.mean, self.std = card, mean.cpu(), std.cpu()
@@ -65,10 +68,19 @@ class Judge:
         self.net = net.to(self.device).eval()
         self.digit_reader = digit_reader.to(self.device).eval() if digit_reader else None
         self.retrieval = Retrieval(self.net, text_half.to(self.device).eval(), self.device) if text_half else None
+        self.readers = tuple(readers)
+        for reader in self.readers:
+            reader.net.to(self.device).eval()
+            reader.head.to(self.device)
 
     def features(self, frames: np.ndarray) -> np.ndarray:
         """float32 (N, D) of uint8 clips (N, F, H, W, 3): of the train clips, mean 0 and standard deviation 1."""
         return (embed(self.net, frames, self.device) - self.mean.numpy()) / self.std.numpy()
+
+    def read_labels(self, frames: np.ndarray | RowFile) -> list[Label]:
+        """What the readers say of each uint8 clip (N, F, H, W, 3): a value by attribute."""
+        found = {reader.name: reader.read(frames, self.device) for reader in self.readers}
+        return [{name: values[row] for name, values in found.items()} for row in range(len(frames))]
 
     def read(self, frames: np.ndarray) -> Reading:
         """Reading of a uint8 clip (F, H, W, 3). Raises ValueError for real video, which no oracle reads."""
@@ -88,7 +100,7 @@ class Judge:
 
     def score_many(
         self,
-        clips: np.ndarray,  # uint8 (N, F, H, W, 3)
+        clips: Iterable[np.ndarray],  # uint8 (F, H, W, 3) each
         attributes: Sequence[Mapping[str, Any]],
     ) -> list[Scores]:
         """One `score` per clip."""
@@ -103,6 +115,9 @@ def save_judge(folder: Path, judge: Judge, ladder: Mapping[str, Any] | None) -> 
         tensors |= {f"digits.{name}": value for name, value in judge.digit_reader.state_dict().items()}
     if judge.retrieval:
         tensors |= {f"retrieval.{name}": value for name, value in judge.retrieval.half.state_dict().items()}
+    for place, reader in enumerate(judge.readers):
+        tensors |= {f"reader{place}.net.{name}": value for name, value in reader.net.state_dict().items()}
+        tensors |= {f"reader{place}.head.{name}": value for name, value in reader.head.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with whole_folder(folder) as partial:
         write_bytes(partial / WEIGHTS_FILE, save(tensors, {"dataset": judge.card.dataset}))
@@ -131,8 +146,26 @@ def load_judge(folder: Path | str, device: torch.device | str = "cpu") -> Judge:
         if network is not None:
             network.requires_grad_(False)
     return Judge(
-        card, net, tensors["scale.mean"], tensors["scale.std"], digit_reader=reader, text_half=half, device=device
+        card,
+        net,
+        tensors["scale.mean"],
+        tensors["scale.std"],
+        digit_reader=reader,
+        text_half=half,
+        readers=_readers(card, tensors),
+        device=device,
     )
+
+
+def _readers(card: JudgeCard, tensors: Mapping[str, Tensor]) -> list[LabelReader]:
+    """One for each attribute in play, where the judge has readers."""
+    readers = []
+    for place, (name, values) in enumerate(card.in_play.items() if "reader0.head.weight" in tensors else ()):
+        net, head = FeatureNet(card.width, card.feature_dim), nn.Linear(card.feature_dim, len(values))
+        net.load_state_dict(_part(tensors, f"reader{place}.net"))
+        head.load_state_dict(_part(tensors, f"reader{place}.head"))
+        readers.append(LabelReader(name, tuple(values), net.requires_grad_(False), head.requires_grad_(False)))
+    return readers
 
 
 def _read_card(path: Path) -> JudgeCard:

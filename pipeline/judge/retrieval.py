@@ -18,6 +18,7 @@ from torch.nn import functional
 from pipeline.config.evaluation import JudgeParams
 from pipeline.judge.features import FeatureNet, embed, fit
 from pipeline.model_io.tensors import to_model
+from pipeline.runtime.row_file import RowFile
 from pipeline.text.vocabulary import vocabulary_of, words_of
 
 MAX_LOGIT_SCALE = 100.0
@@ -62,14 +63,14 @@ class Retrieval:
         self.features, self.half, self.device = features, half, device
 
     @torch.no_grad()
-    def similarity(self, frames: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    def similarity(self, frames: np.ndarray | RowFile, captions: Sequence[str]) -> np.ndarray:
         """Cosines (M, N) of M captions with N clips, uint8 (N, F, H, W, 3)."""
         videos = torch.from_numpy(embed(self.features, frames, self.device)).to(self.device)
         return (self.half.embed_text(captions) @ self.half.embed_video(videos).T).cpu().numpy()
 
 
 def train_retrieval(
-    frames: np.ndarray,  # uint8 (N, F, H, W, 3)
+    frames: np.ndarray | RowFile,  # uint8 (N, F, H, W, 3)
     captions: Sequence[Sequence[str]],  # of each clip, at least one
     params: JudgeParams,
     device: torch.device,

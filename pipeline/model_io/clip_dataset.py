@@ -1,4 +1,4 @@
-"""Decoded clips by number: a split of a set as uint8 (F, H, W, C), whole in memory or streamed through a window.
+"""Decoded clips by number: a split of a set as uint8 (F, H, W, C), decoded once or streamed through a window.
 
 Both kinds publish a seeded `order` of an epoch and give `frames` by clip number, so what a trainer sees is a function
 of (seed, epoch) and never of timing. A streamed order is a shuffle buffer: file blocks in random order, cut into
@@ -17,59 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 
-from pipeline.data.gif import decode_gif
 from pipeline.data.shards import Row, shard_paths
+from pipeline.model_io.clip_decoding import Block, ClipShape, decode_all, decode_block
+from pipeline.runtime.row_file import Alone, Peers
 
 VALIDATION_SPLITS = ("val", "validate", "test")  # the first one that a set has
-
-
-@dataclass(frozen=True)
-class ClipShape:
-    """What a network is fed: frames taken evenly, px a side, channels 1 (grey), 3 or 4 (opaque alpha)."""
-
-    frames: int
-    resolution: int
-    channels: int
-
-    @property
-    def bytes(self) -> int:
-        return self.frames * self.resolution**2 * self.channels
-
-
-def frame_indices(n_frames: int, frames: int) -> np.ndarray:
-    """(frames,) indices spread evenly over n_frames: every second one where it is half of them."""
-    return np.arange(frames) * n_frames // frames
-
-
-def fit_clip(frames: np.ndarray, shape: ClipShape) -> np.ndarray:
-    """uint8 (n, H, W, 3) to (F, h, w, C): box-averaged where it shrinks, bilinear where it grows."""
-    if len(frames) < shape.frames:
-        raise ValueError(
-            f"a clip of {len(frames)} frames cannot give frames={shape.frames}; lower it, or make longer clips"
-        )
-    frames = frames[frame_indices(len(frames), shape.frames)]
-    side = shape.resolution
-    if frames.shape[1:3] != (side, side):
-        how = Image.Resampling.BOX if frames.shape[1] > side else Image.Resampling.BILINEAR
-        frames = np.stack([np.asarray(Image.fromarray(frame).resize((side, side), how)) for frame in frames])
-    if shape.channels == 1:
-        luma = frames @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-        return luma.round().astype(np.uint8)[..., None]
-    if shape.channels == 4:
-        return np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1)
-    return frames
-
-
-@dataclass(frozen=True)
-class Block:
-    """The clips of one parquet row group that belong to the split."""
-
-    path: Path
-    row_group: int
-    rows: tuple[int, ...]  # within the row group
-    first: int  # number of its first clip in the split
 
 
 @dataclass(frozen=True)
@@ -127,11 +80,13 @@ def index_split(folder: Path, split: str, known: Container[str] | None = None) -
     for path in shard_paths(folder):
         file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["key", "split", "captions", "n_frames", "fps"])
+            splits = file.read_row_group(group, columns=["split"])["split"].to_numpy()
+            places = np.flatnonzero(splits == split)
+            if not len(places):
+                continue
+            table = file.read_row_group(group, columns=["key", "captions", "n_frames", "fps"]).take(places)
             rows, first = [], len(keys)
-            for row, record in enumerate(table.to_pylist()):
-                if record["split"] != split:
-                    continue
+            for row, record in zip(places.tolist(), table.to_pylist(), strict=True):
                 kept = tuple(text for text in record["captions"] if known is None or text in known)
                 if not kept:
                     dropped += 1
@@ -148,23 +103,12 @@ def index_split(folder: Path, split: str, known: Container[str] | None = None) -
     return SplitIndex(keys, captions, fps, n_frames, blocks, dropped)
 
 
-def decode_block(block: Block, shape: ClipShape) -> np.ndarray:
-    """uint8 (len(block.rows), F, H, W, C)."""
-    table = pq.ParquetFile(block.path).read_row_group(block.row_group, columns=["gif", "n_frames"])
-    gifs, counts = table["gif"], table["n_frames"]
-    return np.stack([fit_clip(decode_gif(gifs[row].as_py(), counts[row].as_py()), shape) for row in block.rows])
+class DecodedClips:
+    """Every clip decoded once, at the start, into a file that the system keeps in memory as far as there is room."""
 
-
-class MemoryClips:
-    """Every clip decoded once, at the start."""
-
-    def __init__(self, index: SplitIndex, shape: ClipShape) -> None:
+    def __init__(self, index: SplitIndex, shape: ClipShape, peers: Peers | None = None) -> None:
         self.index, self.shape = index, shape
-        self.pixels = np.empty(
-            (len(index.keys), shape.frames, shape.resolution, shape.resolution, shape.channels), np.uint8
-        )
-        for block in index.blocks:
-            self.pixels[block.first : block.first + len(block.rows)] = decode_block(block, shape)
+        self.pixels = decode_all(index.blocks, shape, peers or Alone())
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -178,7 +122,7 @@ class MemoryClips:
 
     def frames(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """uint8 (b, F, H, W, C)."""
-        return self.pixels[np.asarray(numbers, np.int64)]
+        return self.pixels.take(numbers)
 
     @property
     def window(self) -> int:
@@ -240,7 +184,7 @@ class StreamedClips:
         return self.decoded[block]
 
 
-Clips = MemoryClips | StreamedClips
+Clips = DecodedClips | StreamedClips
 
 
 def open_clips(
@@ -250,10 +194,11 @@ def open_clips(
     *,
     ram_budget_gb: float,
     known: Container[str] | None = None,  # captions that have vectors
+    peers: Peers | None = None,  # processes that open the same clips
 ) -> Clips:
-    """The split's clips, in memory where they fit the budget and streamed where they don't."""
+    """The split's clips, all decoded at once where they fit the budget and streamed where they don't."""
     index = index_split(folder, split, known)
     budget = ram_budget_gb * 1e9
     if len(index.keys) * shape.bytes <= budget:
-        return MemoryClips(index, shape)
+        return DecodedClips(index, shape, peers)
     return StreamedClips(index, shape, budget)

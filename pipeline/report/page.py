@@ -81,6 +81,7 @@ def _context(
         "tiles": tiles(models),
         "models": models,
         "overview_chart": overview_chart(models),
+        "has_readers": any("oracle_on_real.unread" in model.metrics for model in models),
         "has_oracle": any("seen.joint" in model.metrics for model in models),
         "kinds": kinds,
         "failures": list(galleries(models, report.prompts)),

@@ -1,7 +1,7 @@
 """Files and folders that stand whole or not at all: filled under another name beside, then renamed.
 
 A kill leaves at most a `*.partial`, which the next write replaces; an error leaves nothing. An error of the disk names
-the file that was to be written.
+the file that was to be written. `own_path` finds the user's own files, as params name them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 PARTIAL = ".partial"
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 NO_HARD_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)  # across disks, or not on this file system
+
+
+def own_path(text: str) -> Path:
+    """The path from here or, where nothing is there, from the project itself.
+
+    An experiment in a copy (`dvc exp run --temp`, the queue) has no untracked files; $DVC_ROOT names the project.
+    """
+    path = Path(text).expanduser()
+    at_home = Path(os.environ.get("DVC_ROOT", "."), path)
+    return at_home if not path.exists() and at_home.exists() else path
 
 
 @contextmanager

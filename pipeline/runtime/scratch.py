@@ -50,10 +50,14 @@ def _file_digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
+def scratch_root() -> Path:
+    """`.scratch` of the repository that DVC runs for."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".scratch"
+
+
 def scratch_folder(stage: str, print_: str) -> Path:
     """`.scratch/<stage>/<fingerprint>` of the repository that DVC runs for; made if missing."""
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    folder = root / ".scratch" / stage / print_
+    folder = scratch_root() / stage / print_
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

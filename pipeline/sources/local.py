@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 
 from pipeline.config.data import DownloadParams
-from pipeline.runtime.own_path import own_path
+from pipeline.runtime.files import own_path
 from pipeline.sources.archive import CAPTION_SUFFIXES, VideoArchive, is_clip_or_captions, is_video, kind_of, open_videos
 from pipeline.sources.captions import TABLE_SUFFIXES, read_captions
 from pipeline.sources.manifest import Manifest, describe, left_out_of, videos_of

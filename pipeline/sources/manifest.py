@@ -10,8 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.runtime.files import write_json
-from pipeline.runtime.own_path import own_path
+from pipeline.runtime.files import own_path, write_json
 from pipeline.sources.archive import VideoArchive, open_videos
 from pipeline.sources.captions import read_captions
 from pipeline.sources.members import Container

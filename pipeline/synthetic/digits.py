@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.config.data import MovingMnistParams
-from pipeline.runtime.own_path import own_path
+from pipeline.runtime.files import own_path
 from pipeline.sources.kaggle import download
 from pipeline.synthetic.idx import LabelledImages, read_idx
 

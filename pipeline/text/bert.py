@@ -1,7 +1,7 @@
 """BERT's forward pass over a checkpoint folder, without importing transformers, which takes longer than torch.
 
 For one prompt that import was two thirds of the time to a clip. The operations and their order are those of
-`transformers.BertModel`, so the vectors are the same bytes (tested); tables of captions are made by transformers.
+`transformers.BertModel`, so the vectors are the same bytes (tested).
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ class BertTokenizer:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+        added = self.tokenizer.get_added_tokens_decoder()
+        self.all_special_ids = [number for number, token in sorted(added.items()) if token.special]
 
     def __call__(self, captions: Sequence[str], **options: Any) -> dict[str, Any]:
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(captions))]

@@ -1,7 +1,7 @@
 """Captions as vectors: the records that networks take, the table that training reads, and the BERT behind both.
 
 A `CaptionTable` (data/embeddings/<set>.parquet, written by text/embedding.py) holds each distinct caption once. Its
-tokens are ragged on disk and in memory; `batch` pads them. Every vector comes from one thread of the CPU, so that its
+tokens are ragged, on disk too; `batch` pads them. Every vector comes from one thread of the CPU, so that its
 bytes depend neither on the core count nor on a device. transformers takes seconds to import: only `load_encoder` does.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.runtime.row_file import Alone, Peers, RowFile
 from pipeline.text import bert
 from pipeline.text.encoders import Located, locate_encoder
 
@@ -61,17 +62,19 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class CaptionTable:
-    """The vectors of a set's distinct captions, in memory as stored."""
+    """The vectors of a set's distinct captions, in a file that the system keeps in memory as far as there is room."""
 
     captions: list[str]
     info: EncoderInfo
-    pooled: np.ndarray  # float16 or float32 (N, D)
+    vectors: RowFile  # float16 or float32 (D,): of each caption its pooled vector, then its tokens'
     lengths: np.ndarray  # int64 (N,) tokens per caption
-    flat_tokens: np.ndarray  # (sum of lengths, D), caption after caption
 
     @classmethod
-    def read(cls, path: Path | str) -> CaptionTable:
-        """Raises ValueError where the file is missing or is not such a table."""
+    def read(cls, path: Path | str, peers: Peers | None = None) -> CaptionTable:
+        """A table, one copy for all `peers` that read the same one.
+
+        Raises ValueError where the file is missing or is not such a table.
+        """
         import pyarrow.parquet as pq  # a command that encodes its own prompts reads no table
 
         path = Path(path)
@@ -85,17 +88,21 @@ class CaptionTable:
         dtype = np.dtype(header.pop("dtype"))
         width = header["width"]
         lengths = file.read(columns=["n_tokens"])["n_tokens"].to_numpy().astype(np.int64)
+        peers = peers or Alone()
         captions: list[str] = []
-        pooled, tokens = np.empty((len(lengths), width), dtype), np.empty((lengths.sum(), width), dtype)
-        token = 0
+        vectors = peers.share(lambda: RowFile.create(len(lengths) + int(lengths.sum()), (width,), dtype))
         for group in range(file.num_row_groups):
-            for batch in file.read_row_group(group).to_batches():
-                first, row = token, len(captions)
+            columns = ["caption", "pooled", "tokens"] if peers.local_rank == 0 else ["caption"]
+            for batch in file.read_row_group(group, columns=columns).to_batches():
+                row, some = len(captions), lengths[len(captions) : len(captions) + len(batch)]
                 captions += batch["caption"].to_pylist()
-                token += int(lengths[row : len(captions)].sum())
-                pooled[row : len(captions)] = _joined(batch["pooled"], dtype).reshape(-1, width)
-                tokens[first:token] = _joined(batch["tokens"], dtype).reshape(-1, width)
-        return cls(captions, EncoderInfo(**header), pooled, lengths, tokens)
+                if peers.local_rank == 0:
+                    first = row + int(lengths[:row].sum())
+                    vectors.write(
+                        first, _interleaved(_joined(batch["pooled"], dtype), _joined(batch["tokens"], dtype), some)
+                    )
+        peers.wait()
+        return cls(captions, EncoderInfo(**header), vectors, lengths)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -112,7 +119,8 @@ class CaptionTable:
 
     @cached_property
     def _starts(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum(self.lengths)])
+        """Where each caption's vectors begin."""
+        return np.arange(len(self)) + np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
 
     def batch(self, captions: Sequence[str]) -> TextBatch:
         """Vectors of these captions, padded to the table's longest. Raises ValueError naming a caption it lacks."""
@@ -123,18 +131,23 @@ class CaptionTable:
                     "run the embed stage on the set that holds it, or encode it with load_encoder"
                 )
         rows = np.array([self.index[caption] for caption in captions], np.int64)
-        return TextBatch(
-            torch.from_numpy(self.pooled[rows].astype(np.float32)),
-            torch.from_numpy(self._padded(rows).astype(np.float32)),
-            torch.from_numpy(self.mask[rows]),
-        )
+        mask, width = torch.from_numpy(self.mask[rows]), self.info.width
+        pooled, tokens = torch.empty(len(rows), width), torch.zeros(*mask.shape, width)
+        for place, row in enumerate(rows.tolist()):
+            own = torch.from_numpy(self.vectors.read(int(self._starts[row]), 1 + int(self.lengths[row])))
+            pooled[place], tokens[place, : len(own) - 1] = own[0], own[1:]
+        return TextBatch(pooled, tokens, mask)
 
-    def _padded(self, rows: np.ndarray) -> np.ndarray:
-        mask = self.mask[rows]
-        places = self._starts[rows][:, None] + np.arange(mask.shape[1])
-        tokens = self.flat_tokens[np.where(mask, places, 0)]
-        tokens[~mask] = 0
-        return tokens
+
+def _interleaved(pooled: np.ndarray, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(N + sum of lengths, D): each of N pooled vectors, and after it the vectors of its caption's tokens."""
+    width = len(pooled) // max(1, len(lengths))
+    joined = np.empty((len(lengths) + int(lengths.sum()), width), pooled.dtype)
+    heads = np.arange(len(lengths)) + np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    is_token = np.ones(len(joined), bool)
+    is_token[heads] = False
+    joined[heads], joined[is_token] = pooled.reshape(-1, width), tokens.reshape(-1, width)
+    return joined
 
 
 def _joined(column: pa.BinaryArray, dtype: np.dtype) -> np.ndarray:
@@ -213,12 +226,12 @@ def load_encoder(
     """Load the encoder, offline where it is here already. Raises ValueError, within two seconds, where it is not."""
     if isinstance(encoder, EncoderInfo):
         located = locate_encoder(encoder.name, encoder.revision)
-        loaded = _build(encoder.name, located, _load_recorded(located), encoder.pooling, encoder.max_tokens)
+        loaded = _build(encoder.name, located, _load_light(located), encoder.pooling, encoder.max_tokens)
         if loaded.info.width != encoder.width:
             raise ValueError(f"encoder {encoder.name}: {loaded.info.width} wide, {encoder.width} recorded; embed again")
         return loaded
     located = locate_encoder(encoder, revision)
-    return _build(encoder, located, _load(located), pooling, max_tokens)
+    return _build(encoder, located, _load_light(located), pooling, max_tokens)
 
 
 def _build(name: str, located: Located, loaded: tuple[Any, Any], pooling: Pooling, max_tokens: int) -> Encoder:
@@ -230,8 +243,8 @@ def _build(name: str, located: Located, loaded: tuple[Any, Any], pooling: Poolin
     return Encoder(model, tokenizer, EncoderInfo(name, revision, model.config.hidden_size, pooling, max_tokens))
 
 
-def _load_recorded(located: Located) -> tuple[Any, Any]:
-    """The encoder of vectors that exist: a BERT by few imports, in equal bytes, for a command that draws one clip."""
+def _load_light(located: Located) -> tuple[Any, Any]:
+    """A BERT by few imports, in equal bytes, where the folder holds one; anything else by transformers."""
     folder = Path(located.source)
     return (bert.Bert(folder), bert.BertTokenizer(folder)) if bert.reads(folder) else _load(located)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.runtime.row_file import RowFile, open_rows
 
 TIMEOUT = timedelta(minutes=10)  # after which the others give a silent process up
 TORCHRUN_ARGS = "T2V_TORCHRUN"  # environment variable: torchrun's arguments, such as "--nproc_per_node 8"
@@ -26,6 +29,8 @@ class DistContext:
     rank: int
     world_size: int
     device: torch.device
+    local_rank: int = 0  # its place among those of this machine
+    local_size: int = 1
 
     @property
     def is_main_process(self) -> bool:
@@ -73,6 +78,29 @@ class DistContext:
         distributed.broadcast_object_list(box, src=0)
         return box[0]
 
+    def share(self, make: Callable[[], RowFile]) -> RowFile:
+        """What the first process of a machine makes, in all processes of that machine."""
+        if self.world_size == 1:
+            return make()
+        rows = make() if self.local_rank == 0 else None
+        made = (
+            socket.gethostname(),
+            None if rows is None else (rows.address, rows.count, rows.row_shape, rows.dtype.str),
+        )
+        told: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(told, made)
+        if rows is None:
+            here = socket.gethostname()
+            found = [facts for host, facts in told if host == here and facts is not None]
+            rows = open_rows(*found[0])
+        self.wait()
+        return rows
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.world_size > 1:
+            distributed.barrier()
+
 
 @contextmanager
 def open_dist() -> Iterator[DistContext]:
@@ -87,7 +115,8 @@ def open_dist() -> Iterator[DistContext]:
         return
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield DistContext(rank, world_size, device)
+        local = (int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        yield DistContext(rank, world_size, device, *local)
     finally:
         distributed.destroy_process_group()
 

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config.training import LoopParams
-from pipeline.model_io.clip_dataset import Clips, ClipShape, open_clips
+from pipeline.model_io.clip_dataset import Clips, open_clips
+from pipeline.model_io.clip_decoding import ClipShape
 from pipeline.model_io.seeds import EPOCH_STREAM, STEP_STREAM
+from pipeline.runtime.row_file import Peers
 
 log = logging.getLogger("t2v")
 T = TypeVar("T")
@@ -84,14 +86,17 @@ def open_feed(
     *,
     known: Container[str] | None = None,  # captions that have vectors; None: all
     flip: bool = False,
+    peers: Peers | None = None,  # processes of this machine that train on the same clips
 ) -> ClipFeed:
     """The train split's feed; clips without a known caption are left out, and counted in the log."""
-    clips = open_clips(folder, "train", clip_shape(params), ram_budget_gb=params.ram_budget_gb, known=known)
+    clips = open_clips(
+        folder, "train", clip_shape(params), ram_budget_gb=params.ram_budget_gb, known=known, peers=peers
+    )
     log.info(
         "%s: %d train clips %s%s",
         folder,
         len(clips),
-        "in memory" if clips.window == 0 else f"streamed through {2 * clips.window} of them",
+        "decoded once" if clips.window == 0 else f"streamed through {2 * clips.window} of them",
         f", {clips.index.dropped} left out for want of a known caption" if clips.index.dropped else "",
     )
     return ClipFeed(clips, batch_size=params.batch_size, seed=params.seed, flip=flip)

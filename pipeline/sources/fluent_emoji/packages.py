@@ -15,8 +15,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from pipeline.config.data import DownloadParams
-from pipeline.runtime.files import write_csv
-from pipeline.runtime.own_path import own_path
+from pipeline.runtime.files import own_path, write_csv
 from pipeline.runtime.progress import Progress
 from pipeline.sources.fluent_emoji.names import EmojiName, name_emoji, with_default_tone
 from pipeline.sources.fluent_emoji.npm import gzip_fault, has_npm, pack
