@@ -148,6 +148,7 @@ def _open(path: Path) -> InferenceSession:
         raise ValueError(f"--runtime onnx {NEEDED} (onnxruntime is missing)") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that spin stall their neighbours
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
