@@ -43,7 +43,7 @@ def draw_stand_in(folder: Path, clips: int, *, lengths_s: tuple[int, ...] = LENG
         per_film = -(-clips // films)
         for film in range(films):
             path = Path(name) / "film.mp4"
-            _draw_film(path, per_film + max(lengths_s) + 1, seed + film)
+            draw_film(path, per_film + max(lengths_s) + 1, seed + film)
             for start_s in range(min(per_film, clips - film * per_film)):
                 number = film * per_film + start_s
                 cut = cut_clip(path, start_s, lengths_s[number % len(lengths_s)])
@@ -90,7 +90,7 @@ def cut_clip(film: Path, start_s: int, length_s: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_film(path: Path, seconds: int, seed: int) -> None:
+def draw_film(path: Path, seconds: int, seed: int) -> None:
     """Colours that flow and turn, with grain that moves; no two moments of two films are alike."""
     rng = np.random.default_rng(seed)
     colours = ":".join(f"c{number}=0x{rng.integers(2**24):06x}" for number in range(6))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
 
-def obey(data: bytes, spec: FrameSpec) -> np.ndarray:
+def obey(source: bytes | Path, spec: FrameSpec) -> np.ndarray:
+    data = source if isinstance(source, bytes) else source.read_bytes()
     word, *rest = data.decode().split()
     if word == "hang":
         time.sleep(3600)

@@ -9,20 +9,21 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from pipeline import generate
 from pipeline.config.models import SamplingParams
 from pipeline.data.gif import encode_gif
 from pipeline.generation.clip_files import SLUG_BYTES, slug
-from pipeline.generation.draw import read_clip
+from pipeline.generation.draw import prompt_notes, read_clip
 from pipeline.generation.model_folders import find_model, models_here
 from pipeline.generation.prompts import collect_prompts
-from pipeline.generation.unknown_words import DETAILED_PROMPTS, Encode, weigh_words, word_notes
-from pipeline.model_io.model_card import read_card
+from pipeline.generation.unknown_words import DETAILED_PROMPTS, Reader, weigh_words, word_notes
+from pipeline.model_io.model_card import WEIGHTS_FILE, read_card, save_model
 from pipeline.sampling import video_model
 from pipeline.sampling.names import SAMPLER_NAMES
 from pipeline.sampling.samplers import SAMPLERS
-from pipeline.text.captions import EncoderInfo, load_encoder
+from pipeline.sampling.video_model import load_model
 from tests.model_toys import HashEncoder, write_toy_model
 
 ROOT = Path(__file__).parents[1]
@@ -184,45 +185,80 @@ def test_a_gan_says_what_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.fixture(scope="module")
-def packaged() -> Encode:
-    encoder = load_encoder(EncoderInfo("packaged", None, 384, "mean", 32))
-    return lambda sentences: encoder.encode_together(sentences).pooled
+def taught() -> tuple[Reader, tuple[str, ...]]:
+    """The model that comes along, which was taught a small world."""
+    model = load_model(ROOT / "models/pretrained/shapes")
+    assert model.encoder is not None
+    return Reader(model.encoder, model.read_captions), model.card.vocabulary
 
 
 @pytest.mark.parametrize(
     ("prompt", "heavy", "near"),
     [
-        ("a red circle moves up swiftly", [], {"swiftly": "fast"}),
-        ("a red circle moves upward slowly", [], {"upward": "up"}),
-        ("red circles go up", [], {"circles": "circle", "go": "goes"}),
-        ("the blue square is drifting to the right", [], {"drifting": "moving"}),
-        ("please, a red circle moves to the left", [], {"please": None}),
+        ("a red circle moves up swiftly", [], {"swiftly": "rapidly"}),
+        ("a red circle moves upward slowly", [], {"upward": "upwards"}),
+        ("a blue square shifts to the right slowly", [], {"shifts": "moves"}),
+        ("please, a red circle moves to the left slowly", [], {"please": None}),
         ("a navy ball moves up", ["navy", "ball"], {}),
         ("a cat moves up", ["cat"], {}),  # by spelling: at
         ("a red circle moves east", ["east"], {}),  # by spelling: fast
-        ("a red circle sinks", ["sinks"], {}),
         ("dragon", ["dragon"], {}),
         ("A RED CIRCLE, moves up!", [], {}),
     ],
 )
 def test_unknown_words_go_by_meaning_and_weight(
-    packaged: Encode, prompt: str, heavy: list[str], near: dict[str, str | None]
+    taught: tuple[Reader, tuple[str, ...]], prompt: str, heavy: list[str], near: dict[str, str | None]
 ) -> None:
-    known = "a the red blue circle square is moves moving goes to at left right up down fast slowly"
-    found = weigh_words(prompt, known.split(), packaged)
+    reader, known = taught
+    found = weigh_words(prompt, known, reader)
     assert [each.word for each in found if each.is_heavy] == heavy
     assert {each.word: each.near[0] if each.near else None for each in found if not each.is_heavy} == near
 
 
-def test_fatal_words_are_named_louder_than_harmless_ones(packaged: Encode) -> None:
-    known = ["a", "circle", "fast", "left", "moves", "red"]
-    assert word_notes(["a red circle moves left"], known, packaged) == []
-    assert word_notes(["a red cat moves left swiftly", "a red circle moves left please"], known, packaged) == [
+# Of eight clips each, drawn by this model and read by the oracle, at most three were right (SPOILT) and at least seven
+# (FINE). The thresholds were chosen on other words.
+SPOILT = {
+    "a {} circle moves upwards slowly": "navy golden sapphire scarlet vermilion mustard",
+    "a red {} moves to the left quickly": "ball cone trilateral triangel hexagon cat",
+    "a blue square moves {} slowly": "eastward northward westward",
+    "a yellow triangle {} slowly": "soars",
+}
+FINE = {
+    "a red square {} upwards slowly": "walks proceeds shifts",
+    "a blue circle moves upwards {}": "swiftly hastily speeding",
+    "a {} circle moves upwards slowly": "redd",
+    "a red {} moves to the left quickly": "sqare",
+    "a yellow triangle {} slowly": "descends",
+    "{} a yellow triangle moves to the left slowly": "wow simply",
+}
+
+
+@pytest.mark.slow
+def test_words_that_spoil_a_clip_are_announced_and_few_others(taught: tuple[Reader, tuple[str, ...]]) -> None:
+    reader, known = taught
+
+    def warned(group: dict[str, str]) -> dict[str, bool]:
+        cases = [(form, word) for form, words in group.items() for word in words.split()]
+        return {
+            word: any(each.is_heavy for each in weigh_words(form.format(word), known, reader)) for form, word in cases
+        }
+
+    spoilt, fine = warned(SPOILT), warned(FINE)
+    assert sum(spoilt.values()) >= 0.9 * len(spoilt), spoilt
+    assert sum(fine.values()) <= 2, fine
+
+
+def test_fatal_words_are_named_louder_than_harmless_ones(taught: tuple[Reader, tuple[str, ...]]) -> None:
+    reader, known = taught
+    assert word_notes(["a red circle moves left"], known, reader) == []
+    prompts = ["a red cat moves left swiftly", "please, a red circle moves to the left slowly"]
+    *notes, listed = word_notes(prompts, known, reader)
+    assert notes == [
         'warning: "a red cat moves left swiftly": no train caption had cat; the clip may not show it',
-        'note: "a red cat moves left swiftly": no train caption had swiftly (near fast)',
-        'note: "a red circle moves left please": no train caption had please (which says little)',
-        "note: this model knows a, circle, fast, left, moves, red",
+        'note: "a red cat moves left swiftly": no train caption had swiftly (near rapidly, quickly, fast)',
+        'note: "please, a red circle moves to the left slowly": no train caption had please (which says little)',
     ]
+    assert listed.startswith("note: this model knows a, an, and, animation, at, be, blue, bottom, can, circle")
 
 
 def test_many_notes_are_counted_and_a_large_vocabulary_is_not_listed() -> None:
@@ -233,6 +269,37 @@ def test_many_notes_are_counted_and_a_large_vocabulary_is_not_listed() -> None:
         f"note: {30 - DETAILED_PROMPTS} more prompts have words that no train caption had",
         "note: this model knows 2000 words; its model.json lists them (vocabulary)",
     ]
+
+
+def test_a_prompt_unlike_the_train_captions_is_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(model, "up")
+    assert notes(capsys) == []
+    weights = load_file(model / WEIGHTS_FILE)
+    weights["conditioning.pooled_std"] = HashEncoder().encode(["up"]).pooled[0].abs() / 2
+    save_model(model, read_card(model), weights)
+    run(model, "up")
+    assert notes(capsys) == [
+        'note: "up" is unlike the train captions (distance 2.0, theirs 1.0 on average): '
+        "what it leaves unsaid may come out blank or mixed; say more",
+        "note: this model knows a, blue, circle, down, moving, red, up",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_said"),
+    [  # by the same eight clips: right in 8, 8, 2, 2, 5 of 8
+        ("a blue circle going left", False),
+        ("a square moves up", False),
+        ("a triangle", True),
+        ("yellow", True),
+        ("red square fast", True),
+    ],
+)
+def test_short_prompts_that_fail_get_a_note(prompt: str, is_said: bool) -> None:
+    model = load_model(ROOT / "models/pretrained/shapes")
+    assert [line.startswith(f'note: "{prompt}" is unlike') for line in prompt_notes(model, [prompt])][:1] == (
+        [True] if is_said else []
+    )
 
 
 def test_scale_is_for_looking(model: Path) -> None:

@@ -25,6 +25,7 @@ from pipeline.runtime.metrics import machine_file
 from pipeline.sources.archive import open_videos
 from pipeline.sources.captions import read_captions
 from pipeline.sources.manifest import describe
+from pipeline.transcode import workers as workers_module
 from pipeline.transcode.assemble import TranscodeReport, Transcoding
 from stages import download, transcode
 from tests.process_toys import is_running
@@ -122,6 +123,16 @@ def test_bytes_depend_on_no_worker_count(tmp_path: Path) -> None:
     for workers in (1, 2, 3):
         run(raw, tmp_path / str(workers), workers=workers)
     assert contents(tmp_path / "1" / "out") == contents(tmp_path / "2" / "out") == contents(tmp_path / "3" / "out")
+
+
+def test_an_archive_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do the decoder processes list it: they get a clip's bytes, or a file where it is large."""
+    raw = make_raw(tmp_path / "raw", seeds(3))
+    monkeypatch.setattr(workers_module, "open_videos", lambda _: pytest.fail("listed again"))
+    run(raw, tmp_path / "small")
+    monkeypatch.setattr(workers_module, "IN_MEMORY_BYTES", 0)
+    run(raw, tmp_path / "large")
+    assert contents(tmp_path / "small/out") == contents(tmp_path / "large/out")
 
 
 def test_too_many_rejected_fail_and_are_named(tmp_path: Path) -> None:

@@ -80,13 +80,19 @@ def _refined(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> tupl
     palette = _means(pixels, index, palette)
     unused = np.flatnonzero(np.bincount(index, minlength=256) == 0)
     if len(unused):
-        worst = np.argsort(-_squared_error(pixels, palette[index]), kind="stable")[: len(unused)]
-        palette[unused] = pixels[worst]
+        palette[unused] = pixels[_largest(_squared_error(pixels, palette[index]), len(unused))]
     colours = palette.astype(np.float32)
     nearness = pixels.astype(np.float32) @ (2 * colours.T)  # |x - c|² less |x|², negated; integers below 2²⁴
     nearness -= (colours**2).sum(1)
     index = nearness.argmax(1)
     return index, _means(pixels, index, palette)
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the `count` largest of whole numbers, largest first, of equal ones the first."""
+    ranks = values.astype(np.int64) * len(values) + np.arange(len(values))[::-1]  # no two alike
+    some = np.argpartition(ranks, len(values) - count)[len(values) - count :]
+    return some[np.argsort(-ranks[some])]
 
 
 def _means(pixels: np.ndarray, index: np.ndarray, palette: np.ndarray) -> np.ndarray:

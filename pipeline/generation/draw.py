@@ -19,14 +19,14 @@ from pipeline.config.models import SamplingParams
 from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.gif import decode_gif, frame_delay_cs
 from pipeline.generation.clip_files import record, reserve, slug
-from pipeline.generation.unknown_words import known_words, unknown_words, word_notes
+from pipeline.generation.unknown_words import Reader, known_words, unknown_words, word_notes
 from pipeline.model_io.model_card import ModelCard
 from pipeline.render.clips import write_clip
 from pipeline.runtime.device import find_device
 from pipeline.sampling.standing import SamplingChoice, standing_sampling
 from pipeline.sampling.video_model import VideoModel, load_model
 
-UNLIKE = 1.5  # of VideoModel.caption_distance; train captions of the default set reach 1.4
+UNLIKE = 1.6  # of VideoModel.caption_distance; train captions of the default set reach 1.4
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ def prompt_notes(model: VideoModel, prompts: Sequence[str]) -> list[str]:
     if model.card.family == "unet" and encoder is None:
         return ["warning: this model reads no text: the prompt does nothing"]
     distinct = list(dict.fromkeys(prompts))
-    pooled = None if encoder is None else (lambda sentences: encoder.encode_together(sentences).pooled)
-    notes = word_notes(distinct, vocabulary, pooled)
+    notes = word_notes(distinct, vocabulary, None if encoder is None else Reader(encoder, model.read_captions))
     unlike = [line for prompt in distinct if (line := unlike_note(model, prompt)) is not None]
     return notes + unlike + ([known_words(vocabulary)] if unlike and not notes else [])
 

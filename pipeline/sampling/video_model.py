@@ -147,13 +147,19 @@ class VideoModel:
 
     def caption_distance(self, captions: Sequence[str]) -> list[float] | None:
         """How unlike the train captions each caption is: the root mean square of its pooled vector, standardised by
-        theirs (1 on average over them). None where the model keeps no statistics of its train captions."""
-        conditioning = getattr(self.network, "conditioning", None)
-        text = self.encode(captions) if getattr(conditioning, "has_text", False) else None
-        if conditioning is None or text is None:
+        theirs (1 on average over them). None where the model reads no vectors of captions."""
+        text = self.encode(captions)
+        if text is None:
             return None
+        conditioning: Any = self.network.conditioning
         pooled = (text.pooled.to(self.device) - conditioning.pooled_mean) / conditioning.pooled_std
         return pooled.square().mean(1).sqrt().tolist()
+
+    def read_captions(self, text: TextBatch) -> Tensor:
+        """(B, D): what the network takes from captions. Their distances tell how much a word does to a clip."""
+        conditioning: Any = self.network.conditioning
+        with torch.inference_mode():
+            return conditioning.of_text(text.to(self.device)).cpu()
 
     def _diffuse(
         self,

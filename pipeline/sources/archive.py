@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class VideoArchive:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.container = Container(path)
+        self._turn = threading.Lock()  # a handle has one place at a time
         self.rejected: list[Rejected] = list(self.container.rejected)
         self._members: dict[str, Member] = {}
         self.others = [m.name for m in self.container.members if not is_clip_or_captions(m.name)]  # left out
@@ -56,7 +58,7 @@ class VideoArchive:
     def read(self, entry: VideoEntry) -> bytes:
         """The clip's bytes. Raises ValueError with the archive's own words where they are damaged."""
         try:
-            with self.container.open(self._members[entry.name]) as stream:
+            with self._turn, self.container.open(self._members[entry.name]) as stream:
                 return stream.read()
         except READ_ERRORS as error:
             raise self._damaged(entry, error) from None
@@ -67,7 +69,7 @@ class VideoArchive:
         target = folder / (safe + PurePosixPath(entry.name).suffix.lower())
         with target.open("wb") as file:
             try:
-                with self.container.open(self._members[entry.name]) as stream:
+                with self._turn, self.container.open(self._members[entry.name]) as stream:
                     shutil.copyfileobj(stream, file, 2**20)
             except READ_ERRORS as error:
                 if isinstance(error, OSError) and error.errno is not None:

@@ -133,7 +133,8 @@ class Transcoding:
         settings = BatchSettings(str(self.archive.path.resolve()), spec, params.fps, self.decoder, limits)
         groups = {index: list(self._batches(index)) for index in todo}
         done = len(self.entries) - sum(len(self.shards[index]) for index in todo)
-        with decoders(), Progress(total=len(self.entries), initial=done, desc="transcode", unit="clip") as progress:
+        bar = Progress(total=len(self.entries), initial=done, desc="transcode", unit="clip")
+        with decoders(self.archive), bar as progress:
             for index, batches in map_groups(workers, transcode_batch, settings, groups):
                 answers: list[ClipAnswer] = []
                 for batch in batches:

@@ -14,7 +14,6 @@ import select
 import signal
 import struct
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,20 +24,17 @@ import numpy as np
 
 from pipeline.data.gif import encode_gif
 from pipeline.runtime.start import die_with_parent
-from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
 from pipeline.transcode.decoding.spec import ClipError, FrameSpec
 
 LENGTHS = struct.Struct(">QQQ")  # before each answer: bytes of its GIF, reason and detail
 IDLE_S = 60.0  # without a job
-IN_MEMORY_BYTES = 256 * 2**20  # a larger clip is copied to a temporary file
 
 
 @dataclass(frozen=True)
 class ClipJob:
     """One clip to make a GIF of."""
 
-    archive: str
-    entry: VideoEntry
+    source: bytes | Path
     spec: FrameSpec
     fps: float
     decoder: str | None  # "module:function" of (bytes or path, spec) -> uint8 frames; None: decode_clip
@@ -58,28 +54,13 @@ class ClipAnswer:
 
 
 def run_job(job: ClipJob) -> ClipAnswer:
-    """Read, decode and encode one clip. Raises MemoryError, after which the process is of no more use."""
+    """Decode and encode one clip. Raises MemoryError, after which the process is of no more use."""
     try:
-        frames = _decode(job)
+        frames = _decoder(job.decoder)(job.source, job.spec)
     except ClipError as error:
         return ClipAnswer(reason=error.reason, detail=str(error))
-    except ValueError as error:  # the archive's: this member cannot be read
-        return ClipAnswer(reason="damaged in the archive", detail=str(error))
     assert frames.shape == (job.spec.frames, job.spec.resolution, job.spec.resolution, 3), frames.shape
     return ClipAnswer(gif=encode_gif(frames, job.fps))
-
-
-def _decode(job: ClipJob) -> np.ndarray:
-    archive, decode = _archive(job.archive), _decoder(job.decoder)
-    if job.entry.size <= IN_MEMORY_BYTES:
-        return decode(archive.read(job.entry), job.spec)
-    with tempfile.TemporaryDirectory() as folder:
-        return decode(archive.extract(job.entry, Path(folder)), job.spec)
-
-
-@lru_cache(maxsize=1)
-def _archive(path: str) -> VideoArchive:
-    return open_videos(Path(path))
 
 
 @lru_cache(maxsize=1)

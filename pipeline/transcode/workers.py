@@ -20,11 +20,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from pipeline.sources.archive import VideoEntry
+from pipeline.sources.archive import VideoArchive, VideoEntry, open_videos
 from pipeline.transcode.child import LENGTHS, ClipAnswer, ClipJob
 from pipeline.transcode.decoding.spec import FrameSpec
 
+IN_MEMORY_BYTES = 256 * 2**20  # a larger clip is copied to a temporary file
 ANSWER_BYTES = 2**30  # at most
 START_LIMIT_S = 120.0  # to import the libraries on a busy machine
 ADDRESS = re.compile("0x[0-9a-f]{6,}")
@@ -134,12 +136,33 @@ class DecoderProcess:
 
 _idle: list[DecoderProcess] = []
 _lock = threading.Lock()
+_archives: dict[str, VideoArchive] = {}
+_listing = threading.Lock()
 
 
 def transcode_batch(settings: BatchSettings, entries: Sequence[VideoEntry]) -> list[ClipAnswer]:
     """One answer for each clip, in order, whatever happens to the decoder."""
+    archive = _archive(settings.archive)
+    return [_read_and_transcode(settings, archive, entry) for entry in entries]
+
+
+def _read_and_transcode(settings: BatchSettings, archive: VideoArchive, entry: VideoEntry) -> ClipAnswer:
     same = (settings.spec, settings.fps, settings.decoder)
-    return [_transcode(ClipJob(settings.archive, entry, *same), settings.limits) for entry in entries]
+    with tempfile.TemporaryDirectory() if entry.size > IN_MEMORY_BYTES else contextlib.nullcontext() as folder:
+        try:
+            source = archive.read(entry) if folder is None else archive.extract(entry, Path(folder))
+        except ValueError as error:  # this member cannot be read
+            return ClipAnswer(reason="damaged in the archive", detail=str(error))
+        return _transcode(ClipJob(source, *same), settings.limits)
+
+
+def _archive(path: str) -> VideoArchive:
+    """The archive at a path, listed once by this process: a large one takes seconds."""
+    with _listing:
+        if path not in _archives:
+            _archives.clear()
+            _archives[path] = open_videos(Path(path))
+        return _archives[path]
 
 
 def _transcode(job: ClipJob, limits: Limits) -> ClipAnswer:
@@ -179,11 +202,14 @@ def _borrow(limits: Limits) -> DecoderProcess:
 
 
 @contextmanager
-def decoders() -> Iterator[None]:
-    """Within the block, children of this process may wait for more work; then they end."""
+def decoders(archive: VideoArchive | None = None) -> Iterator[None]:
+    """Within the block, children of this process may wait for more work; then they end. `archive` is listed already."""
+    if archive is not None:
+        _archives[str(archive.path.resolve())] = archive
     try:
         yield
     finally:
+        _archives.clear()
         with _lock:
             while _idle:
                 _idle.pop().stop()

@@ -112,6 +112,17 @@ class Conditioning(nn.Module):
             parts.append(self.pooling(tokens, mask)[:, None])  # (B, 1, queries * token_dim)
         return Condition(self._join(parts), tokens, mask)
 
+    def of_text(self, text: TextBatch) -> Tensor:
+        """(B, D): what captions alone put into the condition, before time and frames are mixed in."""
+        drop = torch.zeros(len(text), dtype=torch.bool, device=text.pooled.device)
+        parts = [self._pooled(text, drop, None)]
+        if self.pooling is not None:
+            parts.append(self.pooling(*self._tokens(text, drop)))
+        if self.projections is None:
+            return torch.cat(parts, dim=-1)
+        projections = self.projections[len(self.projections) - len(parts) :]
+        return torch.stack([project(part) for project, part in zip(projections, parts, strict=True)]).sum(0)
+
     def _drop(self, t: Tensor, text: TextBatch | None, drop_text: Tensor | None) -> Tensor:
         if text is None:
             return torch.ones_like(t, dtype=torch.bool)

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.transcode.decoding.clock import Pictures
 from pipeline.transcode.decoding.cropping import Crop, container_crop
+from pipeline.transcode.decoding.gops import idle_packets
 from pipeline.transcode.decoding.picture_files import is_animated, picture_kind, refuse_cut
 from pipeline.transcode.decoding.probe import Footage, decoded, decoder_of, open_container, read_footage
 from pipeline.transcode.decoding.selection import Selection
@@ -164,9 +165,13 @@ def _shown(
 
 
 def _frames(footage: Footage, pictures: Pictures, selection: Selection, *, can_skip: bool) -> Iterator[VideoFrame]:
-    codec = footage.codec
+    codec, idle = footage.codec, None
     for index, packet in enumerate(footage.packets()):
         if not pictures.in_order:
+            if can_skip and idle is None and selection.on_show:
+                idle = idle_packets(footage.restarts(), pictures.times, selection.on_show)
+            if idle is not None and idle[index]:
+                continue
             packet.pts = time = pictures.times[index]  # the frame then has it, on our clock
             skips = can_skip and time is not None and not selection.wants(time)
             codec.skip_frame = "NONREF" if skips else "DEFAULT"

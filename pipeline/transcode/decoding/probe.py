@@ -26,6 +26,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.transcode.decoding.clock import Clock, Pictures
+from pipeline.transcode.decoding.gops import begins_anew, nal_length_size
 from pipeline.transcode.decoding.spec import ClipError
 
 # Playlists and scripts that open other files or addresses are not among them.
@@ -50,6 +51,13 @@ class Footage:
     length: int | None  # ticks asked for; None: all
     n_packets: int
     held: list[Packet] | None  # None: too large to hold, read anew
+
+    def restarts(self) -> list[int]:
+        """Places of the packets at which decoding can begin anew: of H.264 in memory; elsewhere none are known."""
+        if self.codec.name != "h264" or self.held is None:
+            return []
+        size = nal_length_size(self.codec.extradata or b"")
+        return [place for place, packet in enumerate(self.held) if packet.is_keyframe and begins_anew(packet, size)]
 
     def packets(self) -> Iterator[Packet]:
         """Those that matter, in file order."""

@@ -26,6 +26,11 @@ class Selection:
         """Whether the picture of this time may be in the answer."""
         return not self._wanted or time in self._on_show
 
+    @property
+    def on_show(self) -> frozenset[int]:
+        """Times of the pictures that the answer shows; empty before the first picture has passed."""
+        return self._on_show
+
     def show(self, time: int, picture: VideoFrame) -> bool:
         """Take the next picture, in order of time; True when the answer is complete."""
         if self._current is None:
