@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,3 +27,11 @@ def two_cores() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_params() -> Iterator[None]:
+    """What is drawn by the repository's params is drawn by the tests' own, whatever preset is applied."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.sampling.standing.ROOT", Path(__file__).parent)
+        yield
