@@ -94,17 +94,18 @@ def train_label_reader(
 
 
 def vary(video: Tensor, generator: torch.Generator) -> Tensor:
-    """Clips float (B, 3, F, H, W) as a model may draw them: a little beside their place, softer, grainier."""
-    b, side = len(video), video.shape[-1]
-    reach = max(1, round(SHIFT * side))
+    """Clips float (B, 3, F, H, W) as a model may draw them: a little beside their place, and softer or grainier."""
+    b, _, _, height, width = video.shape
+    reach = max(1, round(SHIFT * width))
     padded = functional.pad(video, (reach, reach, reach, reach, 0, 0), mode="replicate")
     places = torch.randint(2 * reach + 1, (b, 2), generator=generator).tolist()
-    height = video.shape[-2]
-    moved = torch.stack([clip[..., y : y + height, x : x + side] for clip, (y, x) in zip(padded, places, strict=True)])
-    soft, grain = torch.rand(2, b, 1, 1, 1, 1, generator=generator)
-    blurred = functional.avg_pool3d(moved, (1, 3, 3), stride=1, padding=(0, 1, 1), count_include_pad=False)
-    moved = moved + SOFT * soft * (blurred - moved)
-    return moved + NOISE * grain * torch.randn(moved.shape, generator=generator)
+    moved = torch.stack([clip[..., y : y + height, x : x + width] for clip, (y, x) in zip(padded, places, strict=True)])
+    amount = torch.rand(b, 1, 1, 1, 1, generator=generator)
+    soft, grainy = moved[::2], moved[1::2]
+    blurred = functional.avg_pool2d(soft.flatten(1, 2), 3, stride=1, padding=1, count_include_pad=False)
+    soft.lerp_(blurred.view_as(soft), SOFT * amount[::2])
+    grainy.add_(NOISE * amount[1::2] * torch.randn(grainy.shape, generator=generator))
+    return moved
 
 
 def score_label(read: Label, wanted: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> Scores:
