@@ -65,6 +65,8 @@ bench: $(VENV)/.dev  ## every measurement, side by side with its peer
 	python -m bench.synthetic
 	python -m bench.unet --peer
 	python -m bench.nothing
+	python -m bench.scale
+	python -m bench.msrvtt
 
 play: $(VENV)/.play  ## a page on this machine to type prompts into; MODEL=<folder or name> (default: all here)
 	python -m pipeline.play $(MODEL)

@@ -42,6 +42,8 @@ def main() -> None:
         draw_stand_in(drawn, args.clips)
         found = compare(drawn, args.before, dict(PARAMS))
     found |= machine_facts(torch.device("cpu")) | {"clips": args.clips, "before": args.before}
+    if args.before is not None:
+        found |= by_revision(found["stages"], args.before)
     print(table(found["stages"]))
     if args.json is not None:
         write_json(args.json, found)
@@ -90,6 +92,16 @@ def training_start(build: Build, cost: Cost) -> Cost:
         if (build.folder / path).is_file():
             seconds = json.loads((build.folder / path).read_text(encoding="utf-8")).get("seconds", seconds)
     return replace(cost, seconds=cost.seconds - seconds)
+
+
+def by_revision(stages: dict[str, Any], before: str) -> dict[str, dict[str, float]]:
+    """Ratios by stage under the name of the revision: `ratio_to_t1` (its speed: the time before over that of now),
+    `time_ratio_to_t1`, `cpu_ratio_to_t1`, `memory_ratio_to_t1`."""
+    told = {}
+    for stage, found in stages.items():
+        ratios = {f"{what}_ratio_to_{before}": found[f"{what}_ratio"] for what in ("time", "cpu", "memory")}
+        told[stage] = {f"ratio_to_{before}": round(1 / found["time_ratio"], 3), **ratios}
+    return told
 
 
 def table(stages: dict[str, Any]) -> str:

@@ -55,6 +55,16 @@ def test_ratios_are_of_now_over_before() -> None:
     assert {key: told[key] for key in shares} == shares
 
 
+def test_ratios_are_named_by_the_revision() -> None:
+    costs = {"before": Cost(10.0, 8.0, 400.0, 50.0), "now": Cost(5.0, 6.0, 100.0, 50.0)}
+    told = msrvtt.by_revision({"transcode": in_json(costs)}, "t1")
+    assert told == {
+        "transcode": {
+            "ratio_to_t1": 2.0, "time_ratio_to_t1": 0.5, "cpu_ratio_to_t1": 0.75, "memory_ratio_to_t1": 0.25
+        }
+    }  # fmt: skip
+
+
 def test_both_builds_stand_in_folders_of_their_own() -> None:
     if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("no commit to build")
