@@ -12,7 +12,7 @@ from tqdm import tqdm
 log = logging.getLogger("t2v")
 
 LINE_EVERY_S = 60.0
-LINE = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {remaining} left{postfix}"
+LINE = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
 class Progress(tqdm):
