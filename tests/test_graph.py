@@ -215,7 +215,7 @@ def data_hashes(folder: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_second_clone_makes_the_same_bytes(run: Path, tmp_path: Path) -> None:
     other = fresh_clone(tmp_path)
-    stages = ["download", "transcode", "shapes", "moving_mnist", "embed"]
+    stages = ["dataset", "download", "transcode", "shapes", "moving_mnist", "embed"]
     dvc(other, "repro", *stages)
     first, second = (data_hashes(folder) for folder in (run, other))
     assert second == first
