@@ -29,6 +29,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep its pages")
 @pytest.mark.parametrize("where", ["main", "thread"])
 def test_freed_memory_is_kept_for_the_next_step(where: str) -> None:
