@@ -28,7 +28,7 @@ RATIOS = ("time", "cpu", "memory", "disk")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one program took."""
+    """The cost of one program."""
 
     seconds: float
     cpu_s: float  # of all its processes: steadier where others use the machine too
@@ -45,7 +45,7 @@ class Build:
 
     @property
     def videos(self) -> str:
-        """What this build calls the set of the stage transcode."""
+        """The name that this build gives the set of the stage transcode."""
         return "videos" if "data/shards/videos" in (self.folder / "dvc.yaml").read_text(encoding="utf-8") else "msrvtt"
 
     def set_params(self, values: Mapping[str, Any]) -> None:

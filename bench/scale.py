@@ -111,7 +111,7 @@ def write_table(path: Path, captions: int) -> None:
 
 
 def stages(builds: list[Build], clips: int, params: dict[str, Any]) -> dict[str, Any]:
-    """What `clips` more clips cost each stage: of training the start alone, of evaluate a tenth as many prompts."""
+    """Costs of `clips` more clips by stage: of training the start alone, of evaluate a tenth as many prompts."""
     costs: dict[str, dict[str, list[Cost]]] = {}
     for count in (clips, 2 * clips):
         for build in builds:
@@ -131,7 +131,7 @@ def stages(builds: list[Build], clips: int, params: dict[str, Any]) -> dict[str,
 
 
 def _growth(pair: list[Cost], more: int) -> dict[str, float]:
-    """What came with `more` clips or captions, and what the larger run took in all."""
+    """Costs that came with `more` clips or captions, and those of the larger run in all."""
     small, large = pair
     return {
         "ms_each": 1000 * (large.seconds - small.seconds) / more,

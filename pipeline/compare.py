@@ -72,7 +72,7 @@ def compare(root: Path, before: str, after: str, out: Path) -> Comparison:
 
 
 def report_params(run: Run) -> ReportParams:
-    """How much to show; the rest of an old revision's params need not fit today's code."""
+    """The amounts to show; the rest of an old revision's params need not fit today's code."""
     try:
         return ReportParams.read(run.params.get("report"))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Where to look after a run, and what it came to. `make repro` ends with this."""
+"""The files to look at after a run, and its main figures. `make repro` ends with this."""
 
 from __future__ import annotations
 

@@ -145,3 +145,11 @@ def test_every_imported_package_is_declared_and_every_declared_one_is_imported()
     foreign = found - set(sys.stdlib_module_names) - {"pipeline", "stages"}
     assert foreign - set(names) == set(), "imported, not in a requirements file"
     assert set(names) - foreign == set(), "in a requirements file, imported nowhere"
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
+    """Not with a question: "Where clips lie" says less than "Places of clips"."""
+    files = [path for folder in ("pipeline", "stages", "bench") for path in sorted((ROOT / folder).rglob("*.py"))]
+    begins = re.compile(r'"""(What|How|Where|Which|Whose|That) ')
+    found = [(path, line.strip()) for path in files for line in path.read_text().splitlines() if begins.search(line)]
+    assert found == []

@@ -136,7 +136,7 @@ def write_set(folder: Path, description: dict[str, Any]) -> None:
 
 
 def read_set(folder: Path) -> dict[str, Any]:
-    """What `write_set` published."""
+    """The description that `write_set` published."""
     path = Path(folder) / "set.json"
     if not path.is_file():
         raise ValueError(f"{path}: missing; run the stage that makes this set (dvc repro)")

@@ -80,7 +80,7 @@ def label_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
 
 
 def joint_share(judge: Judge, frames: np.ndarray, attributes: Sequence[Mapping[str, Any]]) -> Share | None:
-    """How many of these clips (N, F, H, W, 3) show all that was asked; None where none can be scored."""
+    """The share of these clips (N, F, H, W, 3) that show all that was asked; None where none can be scored."""
     read = judge.read_labels(frames)
     scores = [score_label(*pair, judge.card.in_play) for pair in zip(read, attributes, strict=True)]
     return _shares(scores).get("joint")

@@ -95,7 +95,7 @@ def _body(name: str, card: ModelCard, terms: str, figures: Mapping[str, Any], di
 
 
 def _limits(figures: Mapping[str, Any]) -> str:
-    """What evaluate found where a prompt leaves attributes open."""
+    """Results of evaluate where a prompt leaves attributes open."""
     if "unsaid.clean" not in figures:
         return ""
     return (

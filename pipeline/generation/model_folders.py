@@ -1,4 +1,4 @@
-"""Which model folder a command means: a path, a name, or none given. Imports nothing heavy."""
+"""The model folder that a command means: a path, a name, or none given. Imports nothing heavy."""
 
 from __future__ import annotations
 

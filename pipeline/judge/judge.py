@@ -78,7 +78,7 @@ class Judge:
         return (embed(self.net, frames, self.device) - self.mean.numpy()) / self.std.numpy()
 
     def read_labels(self, frames: np.ndarray | RowFile) -> list[Label]:
-        """What the readers say of each uint8 clip (N, F, H, W, 3): a value by attribute."""
+        """The readers' values for each uint8 clip (N, F, H, W, 3): a value by attribute."""
         found = {reader.name: reader.read(frames, self.device) for reader in self.readers}
         return [{name: values[row] for name, values in found.items()} for row in range(len(frames))]
 

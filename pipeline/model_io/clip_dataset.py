@@ -27,7 +27,7 @@ VALIDATION_SPLITS = ("val", "validate", "test")  # the first one that a set has
 
 @dataclass(frozen=True)
 class SplitIndex:
-    """Where each clip of a split lies, without its pixels."""
+    """The places of a split's clips, without their pixels."""
 
     keys: list[str]
     captions: list[tuple[str, ...]]
@@ -126,7 +126,7 @@ class DecodedClips:
 
     @property
     def window(self) -> int:
-        """How many clips ahead `expect` should look."""
+        """The number of clips ahead that `expect` should look."""
         return 0
 
 

@@ -27,7 +27,7 @@ CLIPS_PER_PROCESS = 1000  # at least: less is decoded sooner than another proces
 
 @dataclass(frozen=True)
 class ClipShape:
-    """What a network is fed: frames taken evenly, px a side, channels 1 (grey), 3 or 4 (opaque alpha)."""
+    """Clips as a network takes them: frames taken evenly, px a side, channels 1 (grey), 3 or 4 (opaque alpha)."""
 
     frames: int
     resolution: int

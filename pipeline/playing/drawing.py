@@ -30,7 +30,7 @@ LONGEST_PROMPT = 300  # characters
 
 @dataclass(frozen=True)
 class Order:
-    """What to draw: clip k has the seed `seed + k`. A GAN takes no heed of steps, guidance and sampler."""
+    """A request: clip k has the seed `seed + k`. A GAN takes no heed of steps, guidance and sampler."""
 
     model: str  # a name of the page's list
     prompt: str
@@ -67,7 +67,7 @@ class Drawing:
         return loaded
 
     def sampling(self, name: str) -> SamplingParams | None:
-        """What the model is drawn with unless told; None for a GAN."""
+        """The model's sampling params where a request names none; None for a GAN."""
         return standing_sampling(self.folders[name], self.model(name).card).params
 
     def check(self, order: Order) -> None:

@@ -1,4 +1,4 @@
-"""What stands between a browser and gradio: no path from the page reaches the file system, no other host is asked."""
+"""A guard between a browser and gradio: no path from the page reaches the file system, no other host is asked."""
 
 from __future__ import annotations
 

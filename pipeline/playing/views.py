@@ -1,4 +1,4 @@
-"""What the page shows, as HTML: clips with their files to download, notes, what a model is and how well it does.
+"""Parts of the page as HTML: clips with their files to download, notes, what a model is and how well it does.
 
 All of it travels inside the page as data: no file is written where it could be asked for.
 """
@@ -78,7 +78,7 @@ def mp4_bytes(frames: np.ndarray, fps: float) -> bytes:
 
 
 def model_facts(drawing: Drawing, name: str) -> str:
-    """What the model is and how well it does, as HTML."""
+    """The model's card and figures, as HTML."""
     card, figures = drawing.model(name).card, figures_of(drawing.folders[name])
     kind = "a GAN: steps, guidance and sampler do nothing" if card.family == "gan" else "a diffusion U-Net"
     facts = (

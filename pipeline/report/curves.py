@@ -38,7 +38,7 @@ def sampling_charts(runs: Sequence[Run]) -> list[Markup]:
 
 
 def sampling_note(runs: Sequence[Run]) -> str:
-    """How many clips a point is of."""
+    """The number of clips behind a point."""
     counts = {
         min(run.param("evaluate", "curve_prompts"), model.prompts)
         for run in runs

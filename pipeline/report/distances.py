@@ -85,7 +85,7 @@ def distance_rows(models: Sequence[ModelResult]) -> list[Distance]:
 
 
 def distance_notes(runs: Sequence[Run]) -> list[str]:
-    """How many clips were measured, what the evaluation remarked, and why a number is missing; each once."""
+    """Notes below the table: clips measured, remarks of the evaluation, and why a number is missing; each once."""
     notes = []
     for run in runs:
         for model in run.models:

@@ -196,7 +196,7 @@ def _apart(places: Sequence[float]) -> list[float]:
 
 
 def _hover(axes: Axes, x_label: str, lines: Sequence[Line]) -> dict[str, Any]:
-    """What the page's script shows at the nearest x: its place in px, and each line's value there."""
+    """Values that the page's script shows at the nearest x: its place in px, and each line's value there."""
     table = pd.concat([line.y.groupby(level=0).last() for line in lines], axis=1).sort_index()
     places = axes.transData.transform([(x, 1.0) for x in table.index])[:, 0]
     box = axes.get_window_extent()
@@ -220,7 +220,7 @@ def _figure(width: float, height: float, salt: str) -> Iterator[Figure]:
 
 
 def _body(figure: Figure) -> str:
-    """What stands inside the figure's <svg>: no metadata, no style of its own, no ids that nothing points to."""
+    """The inside of the figure's <svg>: no metadata, no style of its own, no ids that nothing points to."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     body = file.getvalue().partition("<svg ")[2].partition(">")[2]

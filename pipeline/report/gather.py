@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run's files.
+"""The contents of a report, gathered from a run's files.
 
 A run is params, stage metrics, and for each model its metrics, curves and samples. A missing file leaves its part out;
 the page says so.
@@ -123,7 +123,7 @@ def _model(files: Files, model: str, prefix: str) -> ModelResult | None:
 
 
 def _described_set(files: Files, name: str) -> dict[str, Any]:
-    """What set.json says, under whatever name the run's version gave the set."""
+    """The contents of set.json, under whatever name the run's version gave the set."""
     return next(filter(None, (_json(files, f"data/shards/{each}/set.json") for each in names_of_set(name))), {})
 
 

@@ -1,4 +1,4 @@
-"""What was run: params that differ between two runs, and what each stage counted."""
+"""The runs themselves: params that differ between two runs, and what each stage counted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def changes(runs: Sequence[Run]) -> Changes | None:
 
 
 def stage_lines(runs: Sequence[Run]) -> list[StageLine]:
-    """What each stage that left metrics counted."""
+    """Counts of each stage that left metrics."""
     lines = []
     for run in runs:
         prefix = f"{run.name}: " if len(runs) > 1 else ""

@@ -135,7 +135,7 @@ def _prompt(models: Sequence[ModelResult], shown: Sequence[Sequence[Sample]], in
 
 
 def _in_words(reading: Mapping[str, str]) -> str:
-    """What the oracle read, for a line under a clip; of many things only their number."""
+    """The oracle's reading, for a line under a clip; of many things only their number."""
     things = max((value.count(" and ") + 1 for value in reading.values()), default=0)
     if things > MOST_THINGS:
         return f"{things} things"

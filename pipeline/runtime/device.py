@@ -1,4 +1,4 @@
-"""Where tensors live: the device that a user, a stage or a command line names."""
+"""The device of tensors: the one that a user, a stage or a command line names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where independent jobs run: processes or threads of this machine, or the workers of a dask cluster.
+"""Workers for independent jobs: processes or threads of this machine, or the workers of a dask cluster.
 
 A cluster is a property of the machine, not of the result: it is named by an environment variable, never by a param.
 """

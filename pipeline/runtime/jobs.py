@@ -24,7 +24,7 @@ class Pending(Protocol[ResultOut]):
 
 
 class Workers(Protocol):
-    """What runs jobs; `name` says so in a log: "2 processes"."""
+    """A pool that runs jobs; `name` says so in a log: "2 processes"."""
 
     @property
     def name(self) -> str: ...

@@ -1,4 +1,4 @@
-"""How far a long loop has come: tqdm's bar on a terminal; elsewhere (logs, queue workers, CI) a log line a minute."""
+"""Progress of a long loop: tqdm's bar on a terminal; elsewhere (logs, queue workers, CI) a log line a minute."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def find_faults(
     packages: Mapping[str, str],  # version by name, as the client has them
     files: Mapping[str, int],  # bytes by path, as the client sees them
 ) -> list[str]:
-    """What this machine lacks for the client's jobs, in words."""
+    """The lacks of this machine for the client's jobs, in words."""
     faults = []
     for name, wanted in packages.items():
         try:

@@ -48,7 +48,7 @@ class RowFile:
 
     @property
     def address(self) -> str:
-        """Where other processes of this machine open the file, on Linux."""
+        """The path by which other processes of this machine open the file, on Linux."""
         return f"/proc/{os.getpid()}/fd/{self.file}"
 
     @property
@@ -117,7 +117,7 @@ class Peers(Protocol):
     def local_size(self) -> int: ...
 
     def share(self, make: Callable[[], RowFile]) -> RowFile:
-        """What the first of them makes, in all of them."""
+        """Give all of them what the first makes."""
 
     def wait(self) -> None:
         """Return when all of them have come here."""

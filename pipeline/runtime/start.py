@@ -1,4 +1,4 @@
-"""What every program does first, before anything large is imported: this module imports nothing but the system's own.
+"""The first steps of every program, before anything large is imported: it imports nothing but the system's own.
 
 `start_stage(__name__)` or `start_program(__name__)` stands above a program's other imports. An imported module is left
 alone: only the one that runs as `__main__` sets its process up.

@@ -146,7 +146,7 @@ class VideoModel:
         return _to_frames(video)
 
     def caption_distance(self, captions: Sequence[str]) -> list[float] | None:
-        """How unlike the train captions each caption is: the root mean square of its pooled vector, standardised by
+        """Distance of each caption from the train captions: the root mean square of its pooled vector, standardised by
         theirs (1 on average over them). None where the model reads no vectors of captions."""
         text = self.encode(captions)
         if text is None:

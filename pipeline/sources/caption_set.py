@@ -143,6 +143,6 @@ class _Finder:
 
 
 def _shared(folders: Sequence[str], name: str) -> int:
-    """How many folders, from the file up, are the same."""
+    """The number of folders, from the file up, that are the same."""
     pairs = zip(reversed(folders), PurePosixPath(name).parts[-2::-1], strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

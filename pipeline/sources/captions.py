@@ -38,7 +38,7 @@ MAX_CAPTION_CHARACTERS = 5000
 
 @dataclass
 class _Reading:
-    """What has been read so far."""
+    """The captions read so far."""
 
     captions: dict[str, list[str]] = field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -165,7 +165,7 @@ def _add_rows(reading: _Reading, name: str, table: CaptionFile) -> None:
 
 
 def _add_attributes(reading: _Reading, name: str, table: pd.DataFrame) -> None:
-    """What all rows of a clip agree on; a column on which they differ is no attribute of that clip."""
+    """Attributes on which all rows of a clip agree; a column on which they differ is no attribute of that clip."""
     for column in table.columns:
         values = table[column].dropna()
         n_values = values.groupby(level=0).nunique()

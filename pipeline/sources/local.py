@@ -68,7 +68,7 @@ def _videos_in(path: Path) -> Path:
 
 
 def _captions_of(videos: Path, given: Path) -> Path:
-    """Where captions are when `captions_path` is null: among the videos, or in the only other file of their folder."""
+    """Captions when `captions_path` is null: among the videos, or in the only other file of their folder."""
     try:
         read_captions(videos)
         return videos

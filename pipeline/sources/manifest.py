@@ -1,4 +1,4 @@
-"""What the download stage leaves in data/raw: the videos' archive, the captions, and manifest.json that names both.
+"""The outputs of the download stage in data/raw: the videos' archive, the captions, and manifest.json that names both.
 
 The user's own archive or folder may stay where it is; then the manifest alone stands for it, and knows it again.
 """
@@ -42,7 +42,7 @@ class Manifest:
         return "modified_ns" in self.files[self.videos]
 
     def path(self, folder: Path, name: str) -> Path:
-        """Where `videos` or `captions` is; `folder` is the manifest's."""
+        """The path of `videos` or `captions`; `folder` is the manifest's."""
         return own_path(name) if self.in_place and name == self.videos else folder / name
 
     def require_same(self, folder: Path) -> None:

@@ -27,7 +27,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Details:
-    """What varies between two clips of one scene."""
+    """The differences between two clips of one scene."""
 
     colour: str
     to_right: bool

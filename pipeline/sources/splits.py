@@ -1,4 +1,4 @@
-"""Which clip is for training and which is held back: by what the captions say, by names, or by a hash.
+"""Splits of clips into training and held back: by what the captions say, by names, or by a hash.
 
 A split is told by, in this order: the captions' own column; MSR-VTT's ids; the name of the captions' file; the folder
 of the clip. Test never lands in train: where two things of one rank differ, the more held back counts. Kin (a group)
@@ -40,7 +40,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Which combinations of attributes are kept from training."""
+    """The combinations of attributes kept from training."""
 
     columns: tuple[str, ...]
     share: float  # of the combinations
@@ -98,7 +98,7 @@ def split_by_hash(keys: Iterable[str], groups: Mapping[str, str] | None = None) 
 
 @dataclass(frozen=True)
 class Told:
-    """What tells splits: `rule` in words, and the split by clip key."""
+    """A rule of splits: `rule` in words, and the split by clip key."""
 
     rule: str
     of: Mapping[str, str]

@@ -82,10 +82,10 @@ def build_set(
         workers = min(worker_count(), math.ceil(sum(map(len, jobs)) / CLIPS_PER_WORKER))
     done = sum(counts.values()) - sum(map(len, jobs))
     with (
-        open_workers(workers) as crew,
+        open_workers(workers) as pool,
         Progress(total=sum(counts.values()), initial=done, desc=generated.name, unit="clip") as progress,
     ):
-        for job, rows in zip(jobs, crew.map(draw_clips, generated, jobs), strict=True):
+        for job, rows in zip(jobs, pool.map(draw_clips, generated, jobs), strict=True):
             write_shard(job.path, rows)
             progress.update(len(rows))
     write_set(draft, {**generated.description(), "counts": counts})

@@ -76,7 +76,7 @@ def extents(shape: str, angles_deg: np.ndarray) -> np.ndarray:
 
 
 def coverage(shape: str, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each pixel an object covers: float32 (F, b, b) in boxes, whose top left corners are int (F, 2)."""
+    """Coverage of each pixel by an object: float32 (F, b, b) in boxes, whose top left corners are int (F, 2)."""
     box = int(2 * CORNER_RADIUS[shape] * path[:, 2].max()) + 4
     corner = np.floor(path[:, :2]).astype(int) - box // 2
     grid = np.arange(box, dtype=np.float32) + 0.5

@@ -23,7 +23,7 @@ class LabelledImages:
 
 
 def read_idx(path: Path) -> dict[str, LabelledImages]:
-    """What a folder or zip holds, by part: "train", "t10k" or both. Raises ValueError, one line."""
+    """The files of a folder or zip, by part: "train", "t10k" or both. Raises ValueError, one line."""
     files = _zip_files(path) if path.is_file() else _folder_files(path)
     parts = {part for part, _ in files}
     if not parts:

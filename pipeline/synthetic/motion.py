@@ -1,4 +1,4 @@
-"""Where an object is in each frame: trajectories (F, 4) of x, y, radius in px and angle in degrees, clockwise.
+"""Trajectories of an object: places in each frame, (F, 4) of x, y, radius in px and angle in degrees, clockwise.
 
 Coordinates run over the canvas [0, resolution), x to the right and y down; the centre of the first pixel is 0.5.
 Speeds are shares of the canvas crossed in the whole clip, so they look alike at any resolution and frame count.
@@ -69,7 +69,7 @@ def unplaced(
 
 
 def walk(motion: str, step_px: float, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Where a moving object's centre is (steps + 1, 2), from (0, 0), by steps of equal length."""
+    """The path of a moving object's centre (steps + 1, 2), from (0, 0), by steps of equal length."""
     path = np.zeros((steps + 1, 2))
     path[1:] = np.cumsum(step_px * headings(motion, steps, rng), axis=0)
     return path

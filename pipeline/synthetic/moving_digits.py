@@ -83,7 +83,7 @@ class DigitsSet:
         )
 
     def description(self) -> dict[str, Any]:
-        """What set.json publishes, but for the counts."""
+        """The contents of set.json, but for the counts."""
         p = self.params
         return {
             "set": SECTION,

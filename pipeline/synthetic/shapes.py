@@ -27,7 +27,7 @@ COMPANION_TRIES = 500
 
 @dataclass(frozen=True)
 class Option:
-    """What a clip says beside its combination."""
+    """A clip's attributes beside its combination."""
 
     size: str
     speed: str | None
@@ -83,7 +83,7 @@ class ShapesSet:
         )
 
     def description(self) -> dict[str, Any]:
-        """What set.json publishes, but for the counts."""
+        """The contents of set.json, but for the counts."""
         p = self.params
         attributes = {
             "shape": p.shapes,

@@ -148,7 +148,7 @@ def with_article(words: str) -> str:
 
 
 def does(motion: str, verb: int, way: int, colour: str = "", colour_to: str = "") -> tuple[str, str]:
-    """What an object does, as ("moves left", "moving left")."""
+    """An object's motion in words, as ("moves left", "moving left")."""
     if motion in WAYS:
         finite, participle = VERBS[verb % len(VERBS)]
         where = WAYS[motion][way % len(WAYS[motion])]

@@ -51,7 +51,7 @@ class TextBatch:
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What made the vectors; enough to load the same encoder again."""
+    """The origin of the vectors; enough to load the same encoder again."""
 
     name: str  # as in params: packaged, a hub id or a folder
     revision: str | None  # hub: the commit; packaged: the version; folder: a digest of its files
@@ -119,7 +119,7 @@ class CaptionTable:
 
     @cached_property
     def _starts(self) -> np.ndarray:
-        """Where each caption's vectors begin."""
+        """The places at which captions' vectors begin."""
         return np.arange(len(self)) + np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
 
     def batch(self, captions: Sequence[str]) -> TextBatch:

@@ -93,7 +93,7 @@ def _reasons(rejected: Sequence[RejectedCaption]) -> dict[str, int]:
 
 @dataclass
 class EmbedReport:
-    """What the stage writes as its metrics."""
+    """The stage's metrics."""
 
     captions: int
     distinct: int
@@ -123,13 +123,13 @@ def embed_captions(
     chunks = {path: chosen.captions[start : start + step] for start, path in zip(starts, paths, strict=True)}
     todo = {path: captions for path, captions in chunks.items() if not path.is_file()}
     schema = _schema(encoder, dtype)
-    with one_thread(), open_workers(workers, threads=True) as crew:
+    with one_thread(), open_workers(workers, threads=True) as pool:
         log.info(
             "embedding %d distinct captions (%d given) with %s, %d wide, by %s; %d of %d chunks kept",
-            len(chosen.captions), chosen.given, encoder.info.name, encoder.info.width, crew.name,
+            len(chosen.captions), chosen.given, encoder.info.name, encoder.info.width, pool.name,
             len(paths) - len(todo), len(paths),
         )  # fmt: skip
-        _embed_chunks(todo, len(chosen.captions), EncodeSettings(encoder, dtype), batch_size, crew, schema)
+        _embed_chunks(todo, len(chosen.captions), EncodeSettings(encoder, dtype), batch_size, pool, schema)
     there = sum(pq.read_metadata(path).num_rows for path in paths)
     if there != len(chosen.captions):
         raise ValueError(f"{scratch}: its chunks hold {there} of {len(chosen.captions)} captions; delete it and rerun")
@@ -172,7 +172,7 @@ def _embed_chunks(
     total: int,  # captions, those of the finished chunks included
     settings: EncodeSettings,
     batch_size: int,
-    crew: Workers,
+    pool: Workers,
     schema: pa.Schema,
 ) -> None:
     groups = {
@@ -181,7 +181,7 @@ def _embed_chunks(
     }
     done = total - sum(map(len, todo.values()))
     with Progress(total=total, initial=done, desc="embed", unit="caption") as progress:
-        for path, batches in map_groups(crew, encode_batch, settings, groups):
+        for path, batches in map_groups(pool, encode_batch, settings, groups):
             rows: list[tuple[int, bytes, bytes]] = []
             for batch in batches:
                 progress.update(len(batch))

@@ -1,4 +1,4 @@
-"""Where a text encoder is: packaged with the project, in a folder, in the hub's cache, or on the hub.
+"""The place of a text encoder: packaged with the project, in a folder, in the hub's cache, or on the hub.
 
 Answers within two seconds and without importing transformers, whose own search for a missing model retries for most of
 a minute.

@@ -79,7 +79,7 @@ class DistContext:
         return box[0]
 
     def share(self, make: Callable[[], RowFile]) -> RowFile:
-        """What the first process of a machine makes, in all processes of that machine."""
+        """Give all processes of a machine what its first one makes."""
         if self.world_size == 1:
             return make()
         rows = make() if self.local_rank == 0 else None

@@ -46,7 +46,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class TranscodeReport:
-    """What the stage writes as its metrics."""
+    """The stage's metrics."""
 
     clips_in: int
     clips_out: int
@@ -168,7 +168,7 @@ class Transcoding:
         return Row(entry.key, split, captions, params.frames, params.fps, gif, source, attributes)
 
     def _left_out(self) -> Iterator[Rejection]:
-        """What never came to decoding."""
+        """Clips that never came to decoding."""
         for name, reason in self.left_out.items():
             yield Rejection(name, "not a clip", reason)
         for member in self.archive.rejected:

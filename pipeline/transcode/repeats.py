@@ -39,7 +39,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class _Clips:
-    """What is compared."""
+    """The pictures compared."""
 
     keys: list[str]
     splits: np.ndarray  # (N,) of str

@@ -35,7 +35,7 @@ QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBY
 
 @dataclass(frozen=True)
 class Limits:
-    """What one clip may cost."""
+    """Limits for one clip."""
 
     time_s: float
     memory_gb: float
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What all clips of a run share."""
+    """Settings that all clips of a run share."""
 
     archive: str
     spec: FrameSpec

@@ -1,4 +1,4 @@
-"""What an emoji is called: its English name in Unicode, the subject without its skin tone, and that tone.
+"""Names of an emoji: its English name in Unicode, the subject without its skin tone, and that tone.
 
 `1f9d1-1f3ff-200d-1f373` is "cook: dark skin tone", of subject "cook" and tone "dark".
 """

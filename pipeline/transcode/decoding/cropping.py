@@ -27,7 +27,7 @@ class Crop:
 
 
 def container_crop(data: bytes | mmap, track: int) -> Crop | None:
-    """What the container cuts from the pictures of its `track`-th track, counted from 0; None: nothing."""
+    """The margins that the container cuts from the pictures of its `track`-th track, counted from 0; None: nothing."""
     if data[:4] == EBML.to_bytes(4):
         crop = _matroska_crop(data, track)
     elif data[4:8] == b"ftyp":
@@ -53,7 +53,7 @@ def _matroska_crop(data: bytes | mmap, track: int) -> Crop:
 
 
 def _elements(data: bytes | mmap, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Where the contents of the EBML elements of one id lie. Clusters end the search: tracks come before them."""
+    """Places of the contents of the EBML elements of one id. Clusters end the search: tracks come before them."""
     while start < end:
         length = 9 - data[start].bit_length()
         id_ = int.from_bytes(data[start : start + length])
@@ -91,7 +91,7 @@ def _box(data: bytes | mmap, path: tuple[int, int], wanted: bytes, place: int = 
 
 
 def _boxes(data: bytes | mmap, start: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
-    """Where the contents of the boxes of one kind lie."""
+    """Places of the contents of the boxes of one kind."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         body = start + 8

@@ -45,7 +45,7 @@ def begins_anew(packet: Packet, length_size: int) -> bool:
 
 
 def _nal_units(data: bytes, length_size: int) -> list[int]:
-    """Where each NAL unit begins."""
+    """Places at which NAL units begin."""
     places, place = [], 0
     while length_size and place + length_size < len(data):
         places.append(place + length_size)

@@ -1,4 +1,4 @@
-"""What is asked of a clip, and the one error for a clip that cannot be used."""
+"""The request for a clip, and the one error for a clip that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClipError(ValueError):
 
 @dataclass(frozen=True)
 class FrameSpec:
-    """Which frames of a clip, and how they become squares."""
+    """The frames to take of a clip, and their way to squares."""
 
     frames: int
     resolution: int  # px, height and width
