@@ -20,6 +20,7 @@ from pathlib import Path
 from pipeline.generation.model_folders import DEFAULT_MODEL, PRETRAINED, find_model
 from pipeline.generation.prompts import collect_prompts
 from pipeline.render.formats import FORMATS
+from pipeline.runtime.start import run_program
 from pipeline.sampling.names import SAMPLER_NAMES
 
 SEED_MAX = 2**32 - 1  # torch's generator on the CPU tells 32 bits apart
@@ -104,9 +105,4 @@ def _range(low: float, high: float | None) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_program(main)

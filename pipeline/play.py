@@ -7,11 +7,11 @@ from pipeline.runtime.start import start_program
 start_program(__name__)
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.generation.model_folders import find_model, models_here
+from pipeline.runtime.start import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,9 +41,4 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_program(main)

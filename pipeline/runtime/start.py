@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -30,6 +31,16 @@ def start_program(name: str) -> None:
     """Start a program that a user runs."""
     if name == "__main__":
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall each other on a busy machine
+
+
+def run_program(main: Callable[[], object]) -> None:
+    """Run a command's `main`: one line on stderr and exit 1 on what a user can mend, exit 130 after Ctrl-C."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def die_with_parent(parent: int, how: signal.Signals = signal.SIGTERM) -> None:
