@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pipeline.config.models import DiffusionParams
@@ -31,6 +30,8 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def foreign() -> Any:
+    from diffusers import DDPMScheduler  # seconds, which a worker that has no test of it need not spend
+
     return DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="sample")
 
 

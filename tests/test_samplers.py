@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from pipeline.config.models import DiffusionParams, SamplingParams
@@ -101,6 +100,8 @@ def test_order_of_convergence(
 @pytest.mark.parametrize("sample", [sample_dpmpp_2m, sample_ddim], ids=["dpmpp_2m", "ddim"])
 def test_steps_are_those_of_diffusers(sample: Callable[..., Tensor]) -> None:
     """On uneven times: a multistep sampler has to know how long its last step was."""
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
     denoise, x = gaussian("cosine"), draw_noise(seeded_generators([0]), (64,)).double()
     indices = [999, 940, 700, 650, 300, 120]
     if sample is sample_ddim:
