@@ -33,6 +33,7 @@ Direction = Literal["left", "right", "up", "down", "up-left", "up-right", "down-
 Bounce = Literal["bounce-horizontal", "bounce-vertical"]
 Zigzag = Literal["zigzag-horizontal", "zigzag-vertical"]
 Turn = Literal["rotate-clockwise", "rotate-counterclockwise"]
+Kind = Literal["objects", "counts", "relations", "change", "order", "contact"]
 ShapeMotion = Direction | Bounce | Zigzag | Turn | Literal["grow", "shrink", "still", "change-colour"]
 
 # Numbers of synthetic/ that rules need. The drawing code keeps its own, for DVC reruns a stage for an edit of that code
@@ -183,7 +184,8 @@ class ShapesParams(SyntheticParams):
     motions: Distinct[ShapeMotion]
     speeds: Distinct[Literal["slow", "normal", "fast"]]
     backgrounds: Distinct[Literal["white", "solid", "dots", "grid", "stripes"]]
-    objects: Distinct[Annotated[int, Field(ge=1, le=3)]]
+    objects: Distinct[Annotated[int, Field(ge=1, le=4)]]
+    kinds: Distinct[Kind]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
