@@ -35,9 +35,7 @@ def kind_row(kind: Kind, params: ShapesParams, split: str, clip: int, index: int
     rng = np.random.default_rng(seed)
     pool = kind.combinations.held_out if split == "held_out" else kind.combinations.seen
     scene = kind.scene(pick(pool, params.seed, split, index), rng)
-    background = make_background(
-        chosen(params.backgrounds, rng), every_colour(scene.things), params.resolution, rng
-    )
+    background = make_background(chosen(params.backgrounds, rng), every_colour(scene.things), params.resolution, rng)
     drawing = draw_scene(scene, background, layered=kind.layered)
     forms = kind.forms.reworded if split == "reworded" else kind.forms.train
     order = rng.choice(len(forms), min(params.captions_per_clip, len(forms)), replace=False)

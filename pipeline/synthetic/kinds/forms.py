@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 from pipeline.synthetic.words import BACKGROUNDS, BEFORE_BACKGROUND, with_article
 
@@ -41,6 +42,8 @@ ONE_NEW = (
     "we see {a} that {v}{bg}",
 )
 
+NOUNS = {"a", "the", "b", "the_b"}  # slots with the same words in any form
+
 
 @dataclass(frozen=True)
 class Form:
@@ -69,10 +72,22 @@ class Forms:
 
 
 def build_forms(kind: str, texts: Sequence[str], new: Sequence[str], held_out: int) -> Forms:
-    """Hold out the first `held_out` of the new forms; the others join train."""
+    """Hold out the first `held_out` of the new forms; the others join train.
+
+    A new form takes its words from one of train that says the same.
+    """
     known = tuple(Form(f"{kind}-{n:02d}", text, n, n // 2) for n, text in enumerate(texts))
-    fresh = tuple(Form(f"{kind}-new-{n:02d}", text, n + 1, n // 2 + 2) for n, text in enumerate(new))
-    return Forms(known + fresh[held_out:], fresh[:held_out])
+    fresh = []
+    for n, text in enumerate(new):
+        lenders = [form for form in known if _slots(text) <= _slots(form.text)]
+        lender = lenders[n % len(lenders)]
+        fresh.append(Form(f"{kind}-new-{n:02d}", text, lender.word, lender.way))
+    return Forms((*known, *fresh[held_out:]), tuple(fresh[:held_out]))
+
+
+def _slots(text: str) -> set[str]:
+    """Slots whose words depend on the form."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name} - NOUNS
 
 
 def name_thing(shape: str, colour: str) -> dict[str, str]:

@@ -64,7 +64,16 @@ class Kind(Protocol):
 
 
 def split_of(kind: str, every: Sequence[Combination], params: ShapesParams, names: Sequence[str]) -> CombinationSplit:
-    """What a kind keeps from train. Raises ValueError, one line, where that would starve a value."""
+    """Combinations of a kind, some kept from train. Raises ValueError, one line, where that would starve a value."""
+    if not every:
+        raise ValueError(
+            f"shapes.kinds: nothing can be shown of {kind} with these shapes, colours and motions; add some"
+        )
+    if params.held_out_clips and not round(params.held_out_share * len(every)):
+        raise ValueError(
+            f"shapes.held_out_share={params.held_out_share} of {len(every)} combinations of {kind} is less than one; "
+            "raise it, add values, or set held_out_clips to 0"
+        )
     return hold_out(every, params, section=f"shapes ({kind})", attributes=names)
 
 
@@ -73,7 +82,7 @@ def chosen(items: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def group_motions(params: ShapesParams) -> tuple[str, ...]:
-    """How several things move as one: to one side, or not at all."""
+    """Motions of several things as one: to one side, or not at all."""
     return (*(name for name in params.motions if name in DIRECTIONS and "-" not in name), "still")
 
 

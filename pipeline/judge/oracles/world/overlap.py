@@ -22,7 +22,7 @@ FINE_RADII = (0.94, 0.97, 1.0, 1.03, 1.06)
 
 @dataclass(frozen=True)
 class Overlap:
-    """Which of a pair is behind (0 or 1), and its completed outline: a column per shape."""
+    """A pair: the one behind (0 or 1), and its completed outline, an entry per shape."""
 
     behind: int
     fit: np.ndarray  # (4,) intersection over union, where the other hides nothing
@@ -60,7 +60,7 @@ def _laid_over(blobs: Blobs, first: int, second: int) -> np.ndarray:
 
 def _cut(masks: np.ndarray) -> np.ndarray:
     """The same (F', 2, S, S) with no more than MARGIN_PX of nothing about them."""
-    shown = masks.any(axis=(0, 1))
+    shown = masks.max(axis=(0, 1)) > 0.0
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
     low, high = min(rows[0], columns[0]), max(rows[-1], columns[-1])
     padded = np.pad(masks, ((0, 0), (0, 0), (MARGIN_PX, MARGIN_PX), (MARGIN_PX, MARGIN_PX)))

@@ -70,7 +70,7 @@ def read_world(frames: np.ndarray) -> WorldReading:
         meet = _meetings(one, other, parts)
         if len(meet) >= AGREEMENT * n_frames:
             whole = [outlines.overlap[thing.blobs].mean(axis=0).max() for thing in (one, other)]
-            overlap = read_overlap(blobs, *meet.T, np.array(whole))
+            overlap = read_overlap(blobs, meet[:, 0], meet[:, 1], np.array(whole))
             behind, front = (i, j) if overlap.behind == 0 else (j, i)
             if (overlap.hidden >= LEAST_HIDDEN).all():
                 things[behind] = _completed(things[behind], overlap)
@@ -99,7 +99,7 @@ def _completed(thing: ObjectReading, overlap: Overlap) -> ObjectReading:
 
 
 def _sides(one: Track, other: Track, blobs: Blobs, n_frames: int, i: int, j: int) -> set[tuple[str, int, int]]:
-    """Which of two things is left of or above the other, in every frame."""
+    """Sides of two things: one left of or above the other, in every frame."""
     paths = [np.column_stack([blobs.x[thing.blobs], blobs.y[thing.blobs]]) for thing in (one, other)]
     away = at_every_frame(other, paths[1], n_frames) - at_every_frame(one, paths[0], n_frames)
     found = set()
@@ -112,9 +112,7 @@ def _sides(one: Track, other: Track, blobs: Blobs, n_frames: int, i: int, j: int
     return found
 
 
-def _read_stages(
-    thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int
-) -> tuple[str, str]:
+def _read_stages(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int) -> tuple[str, str]:
     """The motions of the first and the second half, the turn between them left out."""
     length = max(4, (n_frames - 2) // 2)
     k = int(outlines.overlap[thing.blobs].mean(axis=0).argmax())

@@ -19,6 +19,11 @@ def kind_of(attributes: Mapping[str, Any]) -> str:
     return SIZES.get(len(attributes["objects"]), "several") if kind == OBJECTS else kind
 
 
+def is_single(attributes: Mapping[str, Any]) -> bool:
+    """Whether a clip shows one thing on its own way, whose shape, colour, size, motion and speed can each be asked."""
+    return len(attributes["objects"]) == 1 and attributes.get("kind", OBJECTS) == OBJECTS
+
+
 def score_world(
     reading: WorldReading,
     attributes: Mapping[str, Any],
@@ -33,7 +38,9 @@ def score_world(
     if kind == "counts":
         return _joint(_score_count(reading, attributes), reading, attributes, in_play)
     if kind == "order":
-        timeless = [{name: value for name, value in thing.items() if name != "motion"} for thing in attributes["objects"]]
+        timeless = [
+            {name: value for name, value in thing.items() if name != "motion"} for thing in attributes["objects"]
+        ]
         right = _score_things(reading, {**attributes, "objects": timeless}, in_play)
         stages = reading.stages[0] if len(reading.stages) == 1 else ("", "")
         right["order"] = stages == (attributes["first"], attributes["then"])
