@@ -437,6 +437,12 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("evaluate.steps", [0], "greater than or equal to 1"),
     ("evaluate.showcase_prompts", 0, "greater than or equal to 1"),
     ("evaluate.showcase_seeds", 10**6, "less than or equal to 1000"),
+    ("frames.clips", 1, "greater than or equal to 2"),
+    ("frames.rollouts", 0, "greater than or equal to 2"),
+    ("frames.rollout_frames", 0, "greater than or equal to 1"),
+    ("frames.batch_size", 0, "greater than or equal to 1"),
+    ("frames.shown", 0, "greater than or equal to 1"),
+    ("frames.seed", -1, "greater than or equal to 0"),
     ("report.prompts", 0, "greater than or equal to 1"),
     ("report.seeds", 0, "greater than or equal to 1"),
 ]
@@ -535,6 +541,10 @@ TOGETHER: dict[str, tuple[str, dict[str, Any]]] = {  # what is said, by the key 
         "sampling.given_frames",
         {"train.given_frames": [1, 2], "sampling.given_frames": 4},
     ),
+    "long clips that windows do not make": (
+        "frames.rollout_frames",
+        {"train.given_frames": [1, 8], "frames.rollout_frames": 250},
+    ),
     "a short run": ("train.warmup_steps", {"train.steps": 20, "train.warmup_steps": 21}),
 }
 
@@ -559,7 +569,7 @@ FINE: dict[str, dict[str, Any]] = {  # a rule between sections counts for stages
     "clips enlarged": {"train.resolution": 128},
     "a path that only idx reads": {"moving_mnist.path": "mnist"},
     "a step count in both": {"train.steps": 12, "train.warmup_steps": 12},
-    "given frames that it was trained for": {"train.given_frames": [1, 2], "sampling.given_frames": 2},
+    "given frames that it was trained for": {"train.given_frames": [1, 4], "sampling.given_frames": 4},
     "one token is enough": {"unet.text_queries": 0, "train.text_dropout": 0.3},
     "a report of more than there is": {"report.prompts": 13},
 }

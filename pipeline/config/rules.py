@@ -71,6 +71,14 @@ def _check_given_frames(params: Params) -> None:
         if not trained:
             rule = "the network is not trained for given frames (train.given_frames is []); train for them, or take 0"
         raise RuleError("sampling.given_frames", given, rule)
+    new = params.train.frames - max(trained, default=0)  # frames that each further window adds
+    more = params.frames.rollout_frames - params.train.frames
+    if trained and (more < 0 or more % new):
+        rule = (
+            f"windows of train.frames {params.train.frames} add {new} frames each, all but the first; take "
+            f"{params.train.frames} and a multiple of {new} more"
+        )
+        raise RuleError("frames.rollout_frames", params.frames.rollout_frames, rule)
 
 
 def _check_flip(params: Params) -> None:
