@@ -95,6 +95,13 @@ class DigitsSet:
             "fps": p.fps,
         }
 
+    def sayings(self) -> dict[ObjectPhrase, dict[str, Any]]:
+        """Every digit as captions say it, with its attributes."""
+        return {
+            ObjectPhrase("digit", digit, how): {"digit": int(digit), "motion": how}
+            for digit, how in (*self.combinations.seen, *self.combinations.held_out)
+        }
+
     def _scene(
         self, split: str, combination: Combination, count: int, pool: tuple[Combination, ...], rng: np.random.Generator
     ) -> tuple[list[Figure], list[np.ndarray]]:

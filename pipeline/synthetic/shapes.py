@@ -104,6 +104,18 @@ class ShapesSet:
             "fps": p.fps,
         }
 
+    def sayings(self) -> dict[ObjectPhrase, dict[str, Any]]:
+        """Every object as captions say it, with its attributes; of what no caption says, the first value."""
+        said: dict[ObjectPhrase, dict[str, Any]] = {}
+        for shape, colour, how in (*self.combinations.seen, *self.combinations.held_out):
+            turns = [each for each in self.params.colours if each != colour] if how == "change-colour" else [""]
+            for option in self._options((shape, colour, how)):
+                for colour_to in turns:
+                    thing = SceneObject(shape, colour, how, option.size, option.speed, colour_to)
+                    told = {"shape": shape, "colour": colour, "size": option.size, "motion": how, "speed": option.speed}
+                    said.setdefault(self._phrase(thing), told | ({"colour_to": colour_to} if colour_to else {}))
+        return said
+
     def _options(self, combination: Combination) -> list[Option]:
         """Every way to say the rest of a combination's meaning."""
         p = self.params
