@@ -7,6 +7,7 @@ clips by them. The name, under `name`, `id` or `file`, is that of the clip's fil
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -116,7 +117,7 @@ def _checked(facts: dict[str, Any], key: str, wanted: type, where: str, about: s
 
 def _bare(name: str, where: str) -> str:
     """A file's name without its suffix; it may lie in folders below, never above."""
-    path = PurePosixPath(name.strip())
+    path = PurePosixPath(unicodedata.normalize("NFC", name.strip()))  # as folders are listed
     if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name or "\\" in name:
         raise ValueError(f"{where}: {name!r} is no name of a file in the folder of the clips")
     return str(path.with_suffix("") if path.suffix.lower() in CLIP_SUFFIXES else path)

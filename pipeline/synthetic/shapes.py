@@ -14,7 +14,7 @@ from pipeline.config.data import ShapesParams
 from pipeline.data.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
-from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, pick
+from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, key_of, pick
 from pipeline.synthetic.draw import draw
 from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
@@ -65,7 +65,7 @@ class ShapesSet:
         drawing = draw(background, objects, paints)
         templates, captions = self._captions(split, things, option, rng)
         return Row(
-            key=f"{split}-{index:06d}",
+            key=key_of(split, index),
             split=split,
             captions=captions,
             n_frames=params.frames,
