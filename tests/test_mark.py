@@ -26,8 +26,8 @@ from pipeline.judge.build import build_judge
 from pipeline.judge.features import FeatureNet
 from pipeline.judge.judge import Judge, JudgeCard, save_judge
 from pipeline.marking.known_set import KnownSet
+from pipeline.marking.sentences import CaptionReader
 from pipeline.marking.session import mark_folder
-from pipeline.synthetic.parse import CaptionReader
 from pipeline.synthetic.shapes import shapes_set
 from tests.synthetic_toys import digits_params, shapes_params, whole_grammar
 from tests.test_evaluate import TINY_JUDGE, Parrot, parrot, real_set
@@ -194,6 +194,36 @@ def test_the_exported_list_is_what_evaluate_asks_and_needs_no_data(root: Path, t
     assert {name: first[name] for name in ("shape", "colour", "motion", "speed", "speed_px")}.items() <= told.items()
 
 
+@pytest.mark.slow
+def test_scenes_are_marked_by_what_their_captions_say(root: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load((root / "params.yaml").read_text())
+    tree["shapes"] |= {"kinds": ["objects", "counts", "relations", "change", "order"], "objects": [1]}
+    tree["shapes"] |= {f"{split}_clips": 5 for split in ("val", "held_out", "reworded")}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    known = KnownSet(load_params(tmp_path / "params.yaml"), tmp_path / "data")
+    listed = known.listed(1, 0)
+    rows = known.real(listed)
+    assert [(one.attributes or {})["kind"] for one in listed] == [
+        "objects",
+        "counts",
+        "relations",
+        "change",
+        "order",
+    ] * 3
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for one in listed:
+        (folder / f"{one.name}.gif").write_bytes(rows[one.name].gif)
+    counts, relation = listed[1], listed[2]
+    (folder / f"{counts.name}.gif").write_bytes(rows[relation.name].gif)  # two things instead of so many
+    write_lines(folder / "prompts.jsonl", *({"name": one.name, "prompt": one.prompt} for one in listed))
+    metrics, verdicts, _ = marked(tmp_path, folder)
+    assert [name for name, verdict in verdicts.items() if not verdict["right"]] == [counts.name]
+    assert (metrics["counts.seen.joint"], metrics["relations.seen.joint"], metrics["order.held_out.joint"]) == (0, 1, 1)
+    assert metrics["relations.seen.oracle_joint"] == 1.0
+    assert metrics["relations.seen.swapped"] == 0.0
+
+
 def test_a_set_drawn_by_other_params_is_left_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     params = load_params(root / "params.yaml")
     other = params.model_copy(update={"shapes": shapes_params(colours=("red", "blue"))})
@@ -226,7 +256,11 @@ def test_sentences_of_digits_are_read_and_new_combinations_known(root: Path) -> 
     assert known.drawn is not None
     held_out = {tuple(map(str, each)) for each in known.description["held_out"]}
     assert held_out
-    lines = [f"a white {name} moves {way}" for name in ("three", "five", "six", "eight") for way in ("left", "right", "up", "down")]
+    lines = [
+        f"a white {name} moves {way}"
+        for name in ("three", "five", "six", "eight")
+        for way in ("left", "right", "up", "down")
+    ]
     kinds = {}
     for line in lines:
         said = known._parsed(line)

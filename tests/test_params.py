@@ -283,7 +283,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("shapes.speeds", ["slow", "slow"], "'slow' twice"),
     ("shapes.backgrounds", ["white", "white"], "'white' twice"),
     ("shapes.objects", [2, 2], "2 twice"),
-    ("shapes.objects", [4], "less than or equal to 3"),
+    ("shapes.objects", [5], "less than or equal to 4"),
     ("shapes.held_out_share", 0.0, "set held_out_clips to 0 as well"),
     ("shapes.held_out_share", 0.001, "of 96 combinations it is less than one"),
     ("shapes.held_out_share", 0.6, "less than or equal to 0.5"),

@@ -28,6 +28,7 @@ from pipeline.evaluation.labels import joint_share, label_metrics, label_table
 from pipeline.evaluation.prompt_sampler import PromptSampler
 from pipeline.evaluation.prompts import PromptSet, Sized, load_prompts, real_clips
 from pipeline.evaluation.sampling_curves import sampling_curves
+from pipeline.evaluation.scenes import scene_metrics, scene_table
 from pipeline.evaluation.scoring import (
     EvaluatedPrompts,
     accuracy_table,
@@ -46,6 +47,7 @@ from pipeline.judge.features import CHUNK
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
+from pipeline.judge.oracles.world.score import is_single
 from pipeline.judge.retrieval import recall_metrics
 from pipeline.model_io.clip_dataset import split_names, validation_split
 from pipeline.model_io.clip_decoding import ClipShape, fit_clip
@@ -149,7 +151,11 @@ def _add_attributes(result: Evaluation, judge: Judge, evaluated: Sequence[Evalua
         result.metrics |= kind_metrics(each)
         result.metrics |= blank_metrics(each.readings, f"{each.prompts.kind}.")
         table += accuracy_table(each)
-        real_scores += score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
+        real = score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
+        real_scores += real
+        if "kind" in each.prompts.attributes[0]:
+            result.metrics |= scene_metrics(judge, each, real, seed)
+            table += scene_table(each)
     result.metrics |= flat_scores("oracle_on_real", real_scores, intervals=False)
     result.metrics |= shuffle_control(judge, evaluated[0], seed)
     result.metrics |= speed_between_real(evaluated[0].prompts.attributes)
@@ -171,8 +177,8 @@ def _add_unsaid(
     if asked is not None:
         frames = sampler.sample(asked.prompts).frames
         read = read_clips(judge, frames)
-        real = [row.attributes["objects"] for row in read_rows(shards, "train", limit=TRAIN_POOL)]
-        found, table = unsaid_metrics(asked, read, [things[0] for things in real if len(things) == 1])
+        real = [row.attributes for row in read_rows(shards, "train", limit=TRAIN_POOL)]
+        found, table = unsaid_metrics(asked, read, [each["objects"][0] for each in real if is_single(each)])
         result.metrics |= found
         result.tables["unsaid"] = table
         result.samples += unsaid_showcase(sampler.model.card, asked, frames, read, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice, tee
@@ -13,6 +14,7 @@ import numpy as np
 
 from pipeline.data.frames import even_indices
 from pipeline.data.shards import Row, read_rows, read_set
+from pipeline.judge.oracles.world.score import kind_of
 from pipeline.model_io.clip_dataset import keep_known, split_names, validation_split
 from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard
@@ -93,6 +95,8 @@ def load_prompts(
 def find_prompts(shards: Path, dataset: str, *, count: int, known: Container[str] | None = None) -> list[KindRows]:
     """The first `count` clips of each kind's split that have a known caption, validation clips first.
 
+    Of a set with kinds of scene, the first `count` of each kind of scene.
+
     A kind without such clips is left out; ValueError where none is left.
     """
     found = []
@@ -131,12 +135,24 @@ def _rows_of(kind: str, split: str, shards: Path, count: int, known: Container[s
     """The first rows; of a train split that stands for the seen combinations, rows from all over it."""
     rows = keep_known(read_rows(shards, split), known)
     if kind != "seen" or not read_set(shards).get("held_out_columns"):
-        return list(islice(rows, count))
+        return list(islice(rows, count)) if "kinds" not in read_set(shards) else first_of_each(rows, count)
     if split != "train":
         rows, again = tee(rows)
         return list(islice(compress(rows, _is_seen(shards, again)), count))
     every = list(rows)
     return [every[place] for place in even_indices(len(every), count)] if len(every) > count else every
+
+
+def first_of_each(rows: Iterable[Row], count: int) -> list[Row]:
+    """The first `count` rows of each kind of scene, in order."""
+    taken: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        name = kind_of(row.attributes)
+        if taken[name] < count:
+            taken[name] += 1
+            found.append(row)
+    return found
 
 
 def _is_seen(shards: Path, rows: Iterable[Row]) -> Iterator[bool]:

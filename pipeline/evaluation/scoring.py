@@ -13,17 +13,18 @@ import numpy as np
 from pipeline.data.frames import to_rgb
 from pipeline.evaluation.prompt_sampler import Samples
 from pipeline.evaluation.prompts import PromptSet
-from pipeline.evaluation.shares import flat_scores, wilson_share
+from pipeline.evaluation.shares import attribute_shares, flat_scores, wilson_share
 from pipeline.judge.judge import Judge
 from pipeline.judge.label_readers import Label, score_label
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
+from pipeline.judge.oracles.world.score import is_single
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress
 
 
 class Oracle(Protocol):
-    """What reads and scores clips of a drawn set: the set's judge, or its oracle alone."""
+    """Reader and scorer of a drawn set's clips: the set's judge, or its oracle alone."""
 
     def read(self, frames: np.ndarray) -> Reading: ...
 
@@ -87,9 +88,8 @@ def score_readings(judge: Oracle, readings: Sequence[Reading], attributes: Seque
 def accuracy_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
     """A row per attribute ("all") and per value of it that the prompts ask for, of single-object clips."""
     kind, scores = evaluated.prompts.kind, evaluated.scores
-    names = [name for name, value in scores[0].items() if isinstance(value, bool)]
-    rows = [_share_row(kind, name, "all", scores) for name in names]
-    wanted = [each["objects"][0] if len(each["objects"]) == 1 else {} for each in evaluated.prompts.attributes]
+    rows = [share_row(kind, name, "all", scores) for name in attribute_shares(scores)]
+    wanted = [each["objects"][0] if is_single(each) else {} for each in evaluated.prompts.attributes]
     for name in ("shape", "colour", "digit", "motion", "size", "speed"):
         values = dict.fromkeys(thing[name] for thing in wanted if thing.get(name) is not None)
         for value in sorted(values, key=str) if len(values) > 1 else ():
@@ -97,11 +97,12 @@ def accuracy_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
                 clip for clip, thing in zip(scores, wanted, strict=True) if thing.get(name) == value and name in clip
             ]
             if clips:
-                rows.append(_share_row(kind, name, str(value), clips))
+                rows.append(share_row(kind, name, str(value), clips))
     return rows
 
 
-def _share_row(kind: str, name: str, value: str, scores: Sequence[Scores]) -> dict[str, Any]:
+def share_row(kind: str, name: str, value: str, scores: Sequence[Scores]) -> dict[str, Any]:
+    """A row of the accuracy table: how many of the clips have an attribute right."""
     share = wilson_share(sum(bool(clip[name]) for clip in scores), len(scores))
     counts = {"right": share.right, "clips": share.clips, "share": share.value, "low": share.low, "high": share.high}
     return {"kind": kind, "attribute": name, "value": value, **counts}
@@ -116,7 +117,7 @@ def speed_between_real(attributes: Sequence[Mapping[str, Any]]) -> dict[str, flo
     alike: defaultdict[tuple[Any, Any], list[float]] = defaultdict(list)
     for each in attributes:
         thing = each["objects"][0]
-        if len(each["objects"]) == 1 and thing["speed_px"] > 0.0:
+        if is_single(each) and thing["speed_px"] > 0.0:
             alike[thing["motion"], thing.get("speed")].append(thing["speed_px"])
     total, pairs = 0.0, 0
     for speeds in (np.array(group) for group in alike.values()):

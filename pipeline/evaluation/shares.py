@@ -32,7 +32,7 @@ def wilson_share(right: int, clips: int) -> Share:
 
 def attribute_shares(scores: Sequence[Scores]) -> dict[str, Share]:
     """Of each bool that every clip has a score for."""
-    names = [name for name, value in scores[0].items() if isinstance(value, bool)]
+    names = [name for name in scores[0] if all(isinstance(clip.get(name), bool) for clip in scores)]
     return {name: wilson_share(sum(bool(clip[name]) for clip in scores), len(scores)) for name in names}
 
 

@@ -13,6 +13,7 @@ from pipeline.report.samples import KINDS
 
 USUAL_LIST = "prompts.jsonl"
 NEEDED = {"shapes": ("shape", "colour", "motion"), "moving_mnist": ("digit", "motion")}
+SCENES = {"counts": ("count",), "relations": ("relation",), "order": ("first", "then")}  # what else they say
 KIND_NAMES = tuple(kind for kind in KINDS if kind != "unsaid")
 
 
@@ -89,13 +90,21 @@ def _ask(each: ListedPrompt, known: KnownSet, in_play: Mapping[str, Sequence[Any
 
 
 def _misfit(attributes: Mapping[str, Any], known: KnownSet, in_play: Mapping[str, Sequence[Any]]) -> str:
-    """What is wrong with attributes that a list brings; nothing where they can be marked by."""
+    """The fault of attributes that a list brings; empty where they can be marked by."""
     if not known.is_drawn:
         return "" if not in_play or in_play.keys() & attributes.keys() else f"attributes say none of {list(in_play)}"
     things = attributes.get("objects")
     if not isinstance(things, list) or not things or not all(isinstance(thing, dict) for thing in things):
         return "attributes hold no objects; a list of what the clip shows, one object each"
+    scene = attributes.get("kind", "objects")
+    if scene not in in_play.get("kind", ["objects"]):
+        return f"attributes: kind is {scene!r} and may be {', '.join(in_play.get('kind', ['objects']))}"
+    lacking = [name for name in SCENES.get(scene, ()) if name not in attributes]
+    if lacking:
+        return f"attributes of a scene of {scene} lack {' and '.join(lacking)}"
     needed = [*NEEDED[known.name], *(name for name in ("size", "speed") if len(in_play.get(name, ())) > 1)]
+    if scene != "objects":
+        needed = ["shape", "colour"]
     for thing in things:
         for name in needed:
             value = thing.get(name)

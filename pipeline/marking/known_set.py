@@ -11,6 +11,7 @@ import logging
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,26 @@ import pyarrow.parquet as pq
 
 from pipeline.config.tree import Params
 from pipeline.data.shards import Row, read_rows, read_set
-from pipeline.evaluation.prompts import GENERATED, KindRows, find_prompts
+from pipeline.evaluation.prompts import GENERATED, KindRows, find_prompts, first_of_each
 from pipeline.generation.prompt_list import ListedPrompt
+from pipeline.marking.sentences import CaptionReader
 from pipeline.model_io.clip_dataset import split_names
 from pipeline.synthetic.combinations import key_of
 from pipeline.synthetic.digits import load_digit_bank
 from pipeline.synthetic.grammar import ObjectPhrase
 from pipeline.synthetic.moving_digits import DigitsSet, digits_set
-from pipeline.synthetic.parse import CaptionReader
 from pipeline.synthetic.shapes import ShapesSet, shapes_set
 
 log = logging.getLogger("t2v")
 
 KIND_OF_SPLIT = {"train": "seen", **{split: kind for kind, split in GENERATED.items()}}
-TRUTH = ("colour", "colour_to", "shape", "digit", "size", "motion", "speed", "speed_px")  # of an object, for the oracle
+# Of a clip's attributes, what no caption says: how it was drawn.
+DRAWING = ("seed", "background_colours", "templates", "trajectory", "radius_px", "height_px", "width_px", "picture")
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a prompt says."""
+    """Meaning of a prompt, and its kind."""
 
     kind: str
     attributes: dict[str, Any]
@@ -68,6 +70,11 @@ class KnownSet:
         return self.drawn is not None
 
     @property
+    def has_scenes(self) -> bool:
+        """Whether clips are of several kinds of scene."""
+        return "kinds" in self.description
+
+    @property
     def frames(self) -> int:
         return int(self.description["frames"])
 
@@ -91,12 +98,13 @@ class KnownSet:
             return find_prompts(self.folder, self.name, count=count, known=known)
         assert self.drawn is not None
         section = getattr(self.params, self.name)
-        sizes = {split: min(count, getattr(section, f"{split}_clips")) for split in GENERATED.values()}
-        return [
-            KindRows(kind, split, [self.drawn.row(split, index) for index in range(sizes[split])])
-            for kind, split in GENERATED.items()
-            if sizes[split]
-        ]
+        found = []
+        for kind, split in GENERATED.items():
+            clips = getattr(section, f"{split}_clips")
+            rows = (self.drawn.row(split, index) for index in range(clips))
+            of_kind = first_of_each(rows, count) if self.has_scenes else list(islice(rows, count))
+            found += [KindRows(kind, split, of_kind)] if of_kind else []
+        return found
 
     def listed(self, count: int, seed: int) -> list[ListedPrompt]:
         """The same as lines of a list; `seed` is that of each kind's first clip."""
@@ -107,7 +115,7 @@ class KnownSet:
         ]
 
     def say(self, prompt: ListedPrompt) -> Said | None:
-        """What a prompt says, by its own clip, by another one with this caption or by the grammar; None: unknown."""
+        """Meaning of a prompt, by its own clip, by another one with this caption or by the grammar; None: unknown."""
         row = self._own_row(prompt) or self._captions.get(prompt.prompt)
         if row is not None:
             return Said(self._kind(row), sayings(row))
@@ -129,13 +137,14 @@ class KnownSet:
 
     @cached_property
     def _rows(self) -> dict[str, Row]:
-        """Clips by key, without their pixels: of a drawn set those that prompts are taken from, of others all."""
+        """Clips by key, without their pixels: of a set with a grammar those that prompts are taken from, else all."""
         return {row.key: replace(row, gif=b"") for row in self._every_row()}
 
     def _every_row(self, keys: Container[str] | None = None) -> Iterator[Row]:
         """The same with their pixels, or those of some keys."""
         if self.folder is not None:
-            splits = set(GENERATED.values()) if self.is_drawn else split_names(self.folder)
+            whole = not self.is_drawn or self.has_scenes  # scenes are known by their captions alone
+            splits = split_names(self.folder) if whole else set(GENERATED.values())
             every = (row for row in read_rows(self.folder) if row.split in splits)
             yield from (row for row in every if keys is None or row.key in keys)
             return
@@ -180,7 +189,8 @@ class KnownSet:
         is_new = any(tuple(str(thing[name]) for name in names) in held_out for thing in things)
         kind = "held_out" if is_new else "reworded" if meaning.reworded else "seen"
         background = meaning.background or next(iter(self.in_play.get("background", ["black"])))
-        return Said(kind, {"set": self.name, "background": background, "objects": things})
+        told = {"kind": "objects"} if self.has_scenes else {}
+        return Said(kind, {"set": self.name, **told, "background": background, "objects": things})
 
 
 def _drawn_set(params: Params) -> ShapesSet | DigitsSet | None:
@@ -197,9 +207,12 @@ def _captions_of(table: Path) -> set[str]:
 
 
 def sayings(row: Row) -> dict[str, Any]:
-    """What a clip's captions say, with its true speed, as a list publishes it."""
+    """Meaning of a clip's captions, with its true speed, as a list publishes it."""
     if "objects" not in row.attributes:
         return dict(row.attributes)
-    things = [{name: thing[name] for name in TRUTH if name in thing} for thing in row.attributes["objects"]]
-    told = {key: row.attributes[key] for key in ("set", "background") if key in row.attributes}
-    return told | {"objects": [thing | {"frames": row.n_frames} for thing in things]}
+    things = [{**_said(thing), "frames": row.n_frames} for thing in row.attributes["objects"]]
+    return {**_said(row.attributes), "objects": things}
+
+
+def _said(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in DRAWING}

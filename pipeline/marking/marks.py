@@ -20,6 +20,7 @@ from pipeline.evaluation.evaluate import distance_metrics, memory_metrics
 from pipeline.evaluation.labels import label_metrics, label_table
 from pipeline.evaluation.prompt_sampler import Samples
 from pipeline.evaluation.prompts import PromptSet, real_clips
+from pipeline.evaluation.scenes import scene_metrics, scene_table
 from pipeline.evaluation.scoring import (
     EvaluatedPrompts,
     accuracy_table,
@@ -39,13 +40,15 @@ from pipeline.judge.oracles.reading import LEAST_FRAMES, Reading
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.judge.oracles.score_reading import score_reading as score_by_oracle
 from pipeline.judge.oracles.shapes import read_shapes
+from pipeline.judge.oracles.world.reading import WorldReading, read_world
+from pipeline.judge.oracles.world.score import score_world
 from pipeline.judge.retrieval import recall_metrics
 from pipeline.marking.asked import AskedPrompt
 from pipeline.marking.known_set import KnownSet
 
 log = logging.getLogger("t2v")
 
-NOTHING = Reading((), -1, "", 1.0, 0.0, 0, 0)  # of a clip that is not there
+NOTHING = WorldReading((), -1, "", 1.0, 0.0, 0, 0, (), frozenset())  # of a clip that is not there
 NO_CLIP = "no clip of this name"
 NO_JUDGE = "No models/judge of this set is here: distances from real clips are not measured (dvc repro judge)."
 NO_REAL = "The set's real clips are not here: distances from them are not measured (dvc repro)."
@@ -59,9 +62,11 @@ class ShapesOracle:
     resolution: int
 
     def read(self, frames: np.ndarray) -> Reading:
-        return read_shapes(frames)
+        return read_world(frames) if self.in_play.get("kind") else read_shapes(frames)
 
     def score_reading(self, reading: Reading, attributes: Mapping[str, Any]) -> Scores:
+        if isinstance(reading, WorldReading):
+            return score_world(reading, attributes, self.in_play, resolution=self.resolution)
         return score_by_oracle(reading, attributes, self.in_play, resolution=self.resolution)
 
 
@@ -206,9 +211,17 @@ def _add_attributes(
     seed: int,
 ) -> None:
     readings: list[Reading] = []
+    rows = list(real.values())
+    scores = score_readings(oracle, read_clips(oracle, real_clips(rows, known)), [row.attributes for row in rows])
+    of_real = dict(zip(real, scores, strict=True))
     for each in kinds:
         marks.metrics |= kind_metrics(each.evaluated)
         marks.table += accuracy_table(each.evaluated)
+        if known.has_scenes:
+            keys = each.evaluated.prompts.keys
+            own_scores = [of_real[key] for key in keys] if all(key in of_real for key in keys) else None
+            marks.metrics |= scene_metrics(oracle, each.evaluated, own_scores, seed)
+            marks.table += scene_table(each.evaluated)
         own = [each.evaluated.readings[place] for place in each.there]
         marks.metrics |= blank_metrics(own, f"{each.name}.") if own else {}
         readings += own
@@ -217,9 +230,7 @@ def _add_attributes(
     first = kinds[0].evaluated
     marks.metrics |= shuffle_control(oracle, first, seed)
     marks.metrics |= speed_between_real(first.prompts.attributes)
-    if real:
-        rows = list(real.values())
-        scores = score_readings(oracle, read_clips(oracle, real_clips(rows, known)), [row.attributes for row in rows])
+    if scores:
         marks.metrics |= flat_scores("oracle_on_real", scores, intervals=False)
     elif isinstance(oracle, Judge):
         marks.metrics |= {key: each for key, each in oracle.card.metrics.items() if key.startswith("oracle_on_real.")}
@@ -241,7 +252,7 @@ def _add_retrieval(marks: Marks, first: _Kind, judge: Judge) -> None:
 
 
 def _add_memory(marks: Marks, kinds: Sequence[_Kind], real: Mapping[str, Row], known: KnownSet, seed: int) -> None:
-    """How often the clip of a training caption is nearest to that caption's own."""
+    """The share of training captions whose clip is nearest to their own one."""
     for each in kinds:
         prompts = each.evaluated.prompts
         own = [place for place in each.there if prompts.keys[place] in real]

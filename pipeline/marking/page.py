@@ -37,7 +37,7 @@ TILES = (
 
 @dataclass(frozen=True)
 class Trouble:
-    """What kept clips or prompts from being marked, by name."""
+    """Causes that kept clips or prompts from being marked, by name."""
 
     about: str
     named: dict[str, str] = field(default_factory=dict)

@@ -28,9 +28,9 @@ def score_reading(
     """
     truths = attributes["objects"]
     said = [name for name in ("shape", "colour", "digit", "motion") if name in truths[0]]
-    said += [name for name in ("size", "speed") if len(in_play.get(name, ())) > 1]
+    said += [name for name in ("size", "speed") if name in truths[0] and len(in_play.get(name, ())) > 1]
     count_right = reading.count == len(truths)
-    pairs = _pair(reading.objects, truths, said)
+    pairs = pair_things(reading.objects, truths, said)
     result: dict[str, bool | float] = {"count": count_right}
     for name in said:
         result[name] = len(pairs) == len(truths) and all(_right(thing, truth, name) for thing, truth in pairs)
@@ -45,7 +45,7 @@ def score_reading(
     return result
 
 
-def _pair(
+def pair_things(
     things: Sequence[ObjectReading], truths: Sequence[Mapping[str, Any]], said: Sequence[str]
 ) -> list[tuple[ObjectReading, Mapping[str, Any]]]:
     """Each truth with the thing that fits it best, over all ways to pair them; nothing where there are too few."""
