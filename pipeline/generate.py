@@ -66,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-samples", type=_whole(1), default=1, help="clips per prompt")
     parser.add_argument("--batch-size", type=_whole(1), default=8, help="clips sampled at once; never changes them")
-    parser.add_argument("--frames", type=_whole(1), help="frames to keep, evenly over the clip, which lasts as long")
+    parser.add_argument(
+        "--frames", type=_whole(1), help="fewer: evenly over the clip, which lasts as long; more: it goes on"
+    )
     parser.add_argument("--fps", type=_real(*FPS_RANGE), help="playback rate (default: the model's)")
     sampling = parser.add_argument_group(
         "sampling of diffusion models", "default: the folder's sampling.json, else params.yaml, else the model's own"
@@ -82,6 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("A", "B"),
         help="draw clips between two GIF or NPY clips under each prompt: the middle, or --num-samples from A to B",
     )
+    given = sampling.add_mutually_exclusive_group()
+    given.add_argument("--first-frame", type=Path, metavar="PICTURE", help="what each clip begins with")
+    given.add_argument("--continue", dest="continued", type=Path, metavar="CLIP", help="each clip begins as it ends")
     sampling.add_argument("--strength", type=_real(0.01, 0.99), default=0.6, help="share of --interpolate drawn anew")
     parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="onnx: see pipeline.export")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:1 …")

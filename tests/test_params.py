@@ -383,6 +383,13 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("train.text_dropout", 1.1, "less than or equal to 1"),
     ("train.flip", True, "shapes.motions has left"),
     ("train.prob_focus_present", 0.5, "the network has none"),
+    ("train.given_frames", [16], "a clip has 16 frames, and one at least is to be drawn"),
+    ("train.given_frames", [0], "greater than or equal to 1"),
+    ("train.given_frames", [2, 2], "2 twice"),
+    ("train.given_share", 0.6, "less than or equal to 0.5"),
+    ("train.given_share", 0.0, "greater than 0"),
+    ("train.given_noise", -0.1, "greater than or equal to 0"),
+    ("sampling.given_frames", 1, "not trained for given frames"),
     ("train.ram_budget_gb", 0.0, "greater than 0"),
     ("train.checkpoint_every", 0, "greater than or equal to 1"),
     ("train.sample_every", 0, "greater than or equal to 1"),
@@ -430,6 +437,12 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("evaluate.steps", [0], "greater than or equal to 1"),
     ("evaluate.showcase_prompts", 0, "greater than or equal to 1"),
     ("evaluate.showcase_seeds", 10**6, "less than or equal to 1000"),
+    ("frames.clips", 1, "greater than or equal to 2"),
+    ("frames.rollouts", 0, "greater than or equal to 2"),
+    ("frames.rollout_frames", 0, "greater than or equal to 1"),
+    ("frames.batch_size", 0, "greater than or equal to 1"),
+    ("frames.shown", 0, "greater than or equal to 1"),
+    ("frames.seed", -1, "greater than or equal to 0"),
     ("report.prompts", 0, "greater than or equal to 1"),
     ("report.seeds", 0, "greater than or equal to 1"),
 ]
@@ -523,6 +536,15 @@ TOGETHER: dict[str, tuple[str, dict[str, Any]]] = {  # what is said, by the key 
     "grey clips, coloured answer": ("unet.out_dim", {"train.channels": 1, "unet.out_dim": 3}),
     "nobody hears the caption": ("train.text_dropout", {"train.text_dropout": 1.0, "unet.text_queries": 0}),
     "Muon's weight decay": ("train.weight_decay", {"train.weight_decay": 10.0, "train.lr_muon": 0.1}),
+    "given frames of a network that takes none": ("sampling.given_frames", {"sampling.given_frames": 1}),
+    "given frames that it was not trained for": (
+        "sampling.given_frames",
+        {"train.given_frames": [1, 2], "sampling.given_frames": 4},
+    ),
+    "long clips that windows do not make": (
+        "frames.rollout_frames",
+        {"train.given_frames": [1, 8], "frames.rollout_frames": 250},
+    ),
     "a short run": ("train.warmup_steps", {"train.steps": 20, "train.warmup_steps": 21}),
 }
 
@@ -547,6 +569,7 @@ FINE: dict[str, dict[str, Any]] = {  # a rule between sections counts for stages
     "clips enlarged": {"train.resolution": 128},
     "a path that only idx reads": {"moving_mnist.path": "mnist"},
     "a step count in both": {"train.steps": 12, "train.warmup_steps": 12},
+    "given frames that it was trained for": {"train.given_frames": [1, 4], "sampling.given_frames": 4},
     "one token is enough": {"unet.text_queries": 0, "train.text_dropout": 0.3},
     "a report of more than there is": {"report.prompts": 13},
 }

@@ -14,6 +14,7 @@ def check_sections(params: Params) -> None:
     _check_frames(params)
     _check_unet(params)
     _check_guidance(params)
+    _check_given_frames(params)
     if params.train.flip:
         _check_flip(params)
 
@@ -61,6 +62,23 @@ def _check_guidance(params: Params) -> None:
             f"guidance leads away from the null caption, which is never trained so; raise it, or set "
             f"sampling.guidance_scale {scale} to 1.0",
         )
+
+
+def _check_given_frames(params: Params) -> None:
+    given, trained = params.sampling.given_frames, params.train.given_frames
+    if given and given not in trained:
+        rule = f"the network is trained for train.given_frames {list(trained)}; take one of them, or 0"
+        if not trained:
+            rule = "the network is not trained for given frames (train.given_frames is []); train for them, or take 0"
+        raise RuleError("sampling.given_frames", given, rule)
+    new = params.train.frames - max(trained, default=0)  # frames that each further window adds
+    more = params.frames.rollout_frames - params.train.frames
+    if trained and (more < 0 or more % new):
+        rule = (
+            f"windows of train.frames {params.train.frames} add {new} frames each, all but the first; take "
+            f"{params.train.frames} and a multiple of {new} more"
+        )
+        raise RuleError("frames.rollout_frames", params.frames.rollout_frames, rule)
 
 
 def _check_flip(params: Params) -> None:

@@ -46,7 +46,10 @@ def flat_scores(prefix: str, scores: Sequence[Scores], *, intervals: bool = True
     """Metric keys of a set of scores: `prefix.colour`, `prefix.colour_low`, `prefix.speed_error` …"""
     flat: dict[str, float] = {}
     for name, share in attribute_shares(scores).items():
-        flat[f"{prefix}.{name}"] = share.value
-        if intervals:
-            flat |= {f"{prefix}.{name}_low": share.low, f"{prefix}.{name}_high": share.high}
+        flat |= flat_share(f"{prefix}.{name}", share) if intervals else {f"{prefix}.{name}": share.value}
     return flat | {f"{prefix}.{name}": value for name, value in float_means(scores).items()}
+
+
+def flat_share(key: str, share: Share) -> dict[str, float]:
+    """Metric keys of a share with its interval."""
+    return {key: share.value, f"{key}_low": share.low, f"{key}_high": share.high}

@@ -24,9 +24,11 @@ from pipeline.generation.unknown_words import Reader, known_words, unknown_words
 from pipeline.model_io.model_card import ModelCard
 from pipeline.render.clips import write_clip
 from pipeline.runtime.device import find_device
+from pipeline.sampling.rollout import plan_windows, roll_out
 from pipeline.sampling.standing import SamplingChoice, standing_sampling
-from pipeline.sampling.video_model import VideoModel, load_model
+from pipeline.sampling.video_model import VideoModel, check_given, check_takes_frames, load_model
 
+BATCH_BYTES = 2**28  # of frames held at once: of very long clips fewer are drawn side by side
 UNLIKE = 1.6  # of VideoModel.caption_distance; train captions of the default set reach 1.4
 
 
@@ -60,10 +62,13 @@ def draw(args: argparse.Namespace, listed: Sequence[ListedPrompt], folder: Path)
         say(note)
     requests = list_requests(args, listed)
     pair = [read_clip(path, model.card) for path in args.interpolate or ()]
+    given = given_frames(model.card, args)
     facts = {"negative": args.negative, "model": str(folder), "sampling_from": sampling.source}
     facts["sampling"] = sampling.params.model_dump(mode="json") if sampling.params else None
     facts |= {"between": list(map(str, args.interpolate)), "strength": args.strength} if args.interpolate else {}
-    for request, frames in sample_all(model, requests, sampling.params, args, pair):
+    facts |= {"first_frame": str(args.first_frame)} if args.first_frame else {}
+    facts |= {"continued": str(args.continued)} if args.continued else {}
+    for request, frames in sample_all(model, requests, sampling.params, args, pair, given):
         kept = frames if args.frames is None else keep_frames(frames, args.frames)
         place = args.out / request.name  # a list's name may lie in a folder below
         path = write(reserve(place.parent, place.name, args.format), kept, fps, args)
@@ -71,6 +76,25 @@ def draw(args: argparse.Namespace, listed: Sequence[ListedPrompt], folder: Path)
         record(path, {**made, "frames": len(kept), "fps": fps, **facts})
         tqdm.write(str(path), file=sys.stdout)
     return len(requests)
+
+
+def given_frames(card: ModelCard, args: argparse.Namespace) -> np.ndarray | None:
+    """The first frames of every clip, uint8 (K, H, W, C), out of the picture or clip that the command names."""
+    path = args.first_frame or args.continued
+    if path is None:
+        return None
+    from pipeline.generation.given_clip import read_first_frame, read_last_frames, standing_fitting
+
+    if args.interpolate:
+        raise ValueError("--interpolate draws between two clips: leave out --first-frame and --continue")
+    check_takes_frames(card)
+    fitting = standing_fitting()
+    given = (read_first_frame if args.first_frame else read_last_frames)(path, card, fitting)
+    check_given(card, given[None])
+    say(fitting.said(path, card))
+    if args.continued:
+        say(f"note: each clip begins with the last {len(given)} frames of {path}, {len(given) / card.fps:g} s")
+    return given
 
 
 def load(folder: Path, args: argparse.Namespace) -> VideoModel:
@@ -81,6 +105,8 @@ def load(folder: Path, args: argparse.Namespace) -> VideoModel:
 
         if model.card.family != "unet":
             raise ValueError("--runtime onnx runs U-Nets; this is a GAN")
+        if args.first_frame or args.continued or (args.frames or 0) > model.card.frames:
+            raise ValueError("--runtime onnx draws from text alone: no first frame, no longer clips; take torch")
         model.network = load_onnx(folder, model.card, model.network.conditioning)
     return model
 
@@ -107,12 +133,12 @@ def flags(args: argparse.Namespace) -> dict[str, Any]:
 def playback_rate(card: ModelCard, frames: int | None, fps: float | None) -> float:
     """The rate asked for, else the one at which the kept frames last as long as the whole clip."""
     if frames is not None and frames > card.frames:
-        raise ValueError(f"--frames {frames} does not fit: this model makes {card.frames} frames; give at most that")
-    return fps or card.fps * (frames or card.frames) / card.frames
+        plan_windows(card, frames)
+    return fps or card.fps * min(1.0, (frames or card.frames) / card.frames)
 
 
 def keep_frames(frames: np.ndarray, count: int) -> np.ndarray:
-    """`count` of (F, H, W, C) at even distances from the first, as training takes them."""
+    """`count` of (F, H, W, C), or all of a longer clip, at even distances from the first, as training takes them."""
     from pipeline.model_io.clip_decoding import frame_indices
 
     return frames[frame_indices(len(frames), count)]
@@ -230,13 +256,17 @@ def sample_all(
     sampling: SamplingParams | None,
     args: argparse.Namespace,
     pair: Sequence[np.ndarray],  # of the clips to interpolate; empty: none
+    given: np.ndarray | None,  # uint8 (K, H, W, C): first frames of every clip
 ) -> Iterator[tuple[Request, np.ndarray]]:
     """Each request with its frames uint8 (F, H, W, C), batch by batch; a bar of steps on a terminal."""
-    starts = range(0, len(requests), args.batch_size)
-    steps = sampling.num_inference_steps if sampling and not pair else 1
+    card = model.card
+    frames = max(args.frames or 0, card.frames)
+    batch_size = min(args.batch_size, max(1, BATCH_BYTES // (frames * card.resolution**2 * card.channels)))
+    starts = range(0, len(requests), batch_size)
+    steps = sampling.num_inference_steps * plan_windows(card, frames).count if sampling and not pair else 1
     with tqdm(total=len(starts) * steps, unit="step", desc=f"{len(requests)} clips", disable=None, leave=False) as bar:
         for start in starts:
-            batch = requests[start : start + args.batch_size]
+            batch = requests[start : start + batch_size]
             prompts, seeds = [request.prompt for request in batch], [request.seed for request in batch]
             if pair:
                 weights = [request.weight for request in batch if request.weight is not None]
@@ -245,7 +275,21 @@ def sample_all(
             else:
                 against = [args.negative] * len(batch) if args.negative else None
                 tick = lambda *_: bar.update()  # noqa: E731
-                clips = model.sample(prompts, seeds, sampling=sampling, negative=against, callback=tick)
+                clips = np.concatenate(
+                    list(
+                        roll_out(
+                            model,
+                            prompts,
+                            seeds,
+                            frames,
+                            given=None if given is None else given[None].repeat(len(batch), axis=0),
+                            sampling=sampling,
+                            negative=against,
+                            callback=tick,
+                        )
+                    ),
+                    axis=1,
+                )
             bar.update(1 if pair or sampling is None else 0)
             yield from zip(batch, clips, strict=True)
 
