@@ -42,9 +42,11 @@ ASIDE = 0.8  # of the distance along, at most: how far apart across two things s
 class WorldReading(Reading):
     """A clip. `stages` has the first and the second motion of each thing."""
 
-    stages: tuple[tuple[str, str], ...]
-    relations: frozenset[tuple[str, int, int]]  # left | above | behind, of a thing to another, by place in `objects`
-    events: frozenset[Event]
+    stages: tuple[tuple[str, str], ...] = ()
+    relations: frozenset[tuple[str, int, int]] = (
+        frozenset()
+    )  # left | above | behind, of a thing to another, by place in `objects`
+    events: frozenset[Event] = frozenset()
 
 
 def read_world(frames: np.ndarray) -> WorldReading:
@@ -58,7 +60,7 @@ def read_world(frames: np.ndarray) -> WorldReading:
     tracks = track(blobs, n_frames, height)
     empty = empty_share(blobs.frame, n_frames)
     if tracks is None:
-        return WorldReading((), -1, background, 1.0, empty, n_frames, height, (), frozenset(), frozenset())
+        return WorldReading((), -1, background, 1.0, empty, n_frames, height)
     outlines = fit_silhouettes(blobs)
     things = [read_thing(thing, blobs, outlines, n_frames, height) for thing in tracks.things]
     stages = [_read_stages(thing, blobs, outlines, n_frames, height) for thing in tracks.things]
