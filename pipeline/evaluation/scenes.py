@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.evaluation.scoring import EvaluatedPrompts, share_row
+from pipeline.evaluation.scoring import EvaluatedPrompts, Oracle, share_row
 from pipeline.evaluation.shares import attribute_shares, flat_scores
 from pipeline.evaluation.shuffle_control import derangement
-from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.score_reading import Scores
 from pipeline.judge.oracles.world.score import kind_of, swapped
 
 
 def scene_metrics(
-    judge: Judge,
+    judge: Oracle,
     evaluated: EvaluatedPrompts,
-    real: Sequence[Scores],  # of the prompts' own clips
+    real: Sequence[Scores] | None,  # of the prompts' own clips, where they are known
     seed: int,
 ) -> dict[str, Any]:
     """Metrics of one set of prompts by kind of scene."""
@@ -32,7 +31,8 @@ def scene_metrics(
         metrics |= flat_scores(prefix, scores)
         metrics[f"{prefix}.clips"] = len(rows)
         metrics[f"{prefix}.failures"] = sum(not each["joint"] for each in scores)
-        metrics[f"{prefix}.oracle_joint"] = _joint([real[row] for row in rows])
+        if real is not None:
+            metrics[f"{prefix}.oracle_joint"] = _joint([real[row] for row in rows])
         metrics |= {f"{prefix}.{control}": share for control, share in _controls(judge, evaluated, rows, seed).items()}
         for number, clips in _by_count(evaluated, rows).items():
             metrics[f"{prefix}.exact_{number}"] = attribute_shares(clips)["count"].value
@@ -58,7 +58,7 @@ def _rows_by_kind(evaluated: EvaluatedPrompts) -> dict[str, list[int]]:
     return found
 
 
-def _controls(judge: Judge, evaluated: EvaluatedPrompts, rows: Sequence[int], seed: int) -> dict[str, float]:
+def _controls(judge: Oracle, evaluated: EvaluatedPrompts, rows: Sequence[int], seed: int) -> dict[str, float]:
     """Shares of the clips that fit the opposite of their captions, and another clip's caption."""
     wanted = [evaluated.prompts.attributes[row] for row in rows]
     readings = [evaluated.readings[row] for row in rows]

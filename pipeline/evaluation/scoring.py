@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline.data.frames import to_rgb
 from pipeline.evaluation.prompt_sampler import Samples
 from pipeline.evaluation.prompts import PromptSet
-from pipeline.evaluation.shares import attribute_shares, wilson_share
+from pipeline.evaluation.shares import attribute_shares, flat_scores, wilson_share
 from pipeline.judge.judge import Judge
 from pipeline.judge.label_readers import Label, score_label
 from pipeline.judge.oracles.reading import Reading
@@ -21,6 +21,14 @@ from pipeline.judge.oracles.score_reading import Scores
 from pipeline.judge.oracles.world.score import is_single
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress
+
+
+class Oracle(Protocol):
+    """Reader and scorer of a drawn set's clips: the set's judge, or its oracle alone."""
+
+    def read(self, frames: np.ndarray) -> Reading: ...
+
+    def score_reading(self, reading: Reading, attributes: Mapping[str, Any]) -> Scores: ...
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,18 @@ def evaluate_prompts(judge: Judge, prompts: PromptSet, samples: Samples) -> Eval
     return EvaluatedPrompts(prompts, samples, readings, score_readings(judge, readings, prompts.attributes))
 
 
+def kind_metrics(evaluated: EvaluatedPrompts) -> dict[str, float]:
+    """Metrics of a drawn set's prompts of one kind: shares by attribute, and how many clips fail."""
+    kind, scores = evaluated.prompts.kind, evaluated.scores
+    counts = {f"{kind}.clips": len(scores), f"{kind}.failures": sum(not each["joint"] for each in scores)}
+    return flat_scores(kind, scores) | counts
+
+
 def has_attributes(prompts: PromptSet) -> bool:
     return bool(prompts.attributes[0].get("objects"))
 
 
-def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
+def read_clips(judge: Oracle, frames: np.ndarray) -> list[Reading]:
     """Readings of uint8 (N, F, H, W, C), on all cores."""
     with Progress(total=len(frames), desc="read clips") as bar:
 
@@ -65,7 +80,7 @@ def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
         return run_on_cores([partial(read, clip) for clip in to_rgb(frames)])
 
 
-def score_readings(judge: Judge, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:
+def score_readings(judge: Oracle, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:
     """Each reading against the attributes that were asked for."""
     return [judge.score_reading(reading, wanted) for reading, wanted in zip(readings, attributes, strict=True)]
 

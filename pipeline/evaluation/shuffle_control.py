@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.evaluation.scoring import EvaluatedPrompts
+from pipeline.evaluation.scoring import EvaluatedPrompts, Oracle
 from pipeline.evaluation.shares import flat_scores
-from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
 
@@ -18,7 +17,7 @@ WORD_FIELDS = ("shape", "colour", "colour_to", "size", "digit", "motion", "speed
 Read = TypeVar("Read")
 
 
-def shuffle_control(judge: Judge, evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
+def shuffle_control(judge: Oracle, evaluated: EvaluatedPrompts, seed: int) -> dict[str, float]:
     """Metrics `caption_shuffle.*`; none for fewer than two prompts. Of kinds of scene, without the exact mean."""
     attributes = evaluated.prompts.attributes
     if len(attributes) < 2:

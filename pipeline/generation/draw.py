@@ -19,6 +19,7 @@ from pipeline.config.models import SamplingParams
 from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.gif import decode_gif, frame_delay_cs
 from pipeline.generation.clip_files import record, reserve, slug
+from pipeline.generation.prompt_list import ListedPrompt
 from pipeline.generation.unknown_words import Reader, known_words, unknown_words, word_notes
 from pipeline.model_io.model_card import ModelCard
 from pipeline.render.clips import write_clip
@@ -38,24 +39,28 @@ class Request:
     prompt: str
     seed: int
     weight: float | None = None
+    named: str = ""  # by a list of prompts
 
     @property
     def name(self) -> str:
         """The file name that it gets where nobody has it."""
+        if self.named:
+            return self.named
         between = "" if self.weight is None else f"-between{self.weight:.2f}"
         return f"{slug(self.prompt)}-seed{self.seed}{between}"
 
 
-def draw(args: argparse.Namespace, prompts: Sequence[str], folder: Path) -> int:
+def draw(args: argparse.Namespace, listed: Sequence[ListedPrompt], folder: Path) -> int:
     """Draw each prompt by the model in `folder`; paths go to stdout. Returns the number of clips."""
     logging.getLogger("t2v").addHandler(logging.NullHandler())  # what it would say, the notes say
     model = load(folder, args)
     sampling = choose_sampling(folder, model.card, args)
     fps = playback_rate(model.card, args.frames, args.fps)
+    prompts = [each.prompt for each in listed]
     check_lengths(model, [*prompts, *([args.negative] if args.negative else [])])
     for note in [*prompt_notes(model, prompts), *option_notes(model, sampling.params, args, fps)]:
         say(note)
-    requests = list_requests(args, prompts)
+    requests = list_requests(args, listed)
     pair = [read_clip(path, model.card) for path in args.interpolate or ()]
     given = given_frames(model.card, args)
     facts = {"negative": args.negative, "model": str(folder), "sampling_from": sampling.source}
@@ -65,8 +70,9 @@ def draw(args: argparse.Namespace, prompts: Sequence[str], folder: Path) -> int:
     facts |= {"continued": str(args.continued)} if args.continued else {}
     for request, frames in sample_all(model, requests, sampling.params, args, pair, given):
         kept = frames if args.frames is None else keep_frames(frames, args.frames)
-        path = write(reserve(args.out, request.name, args.format), kept, fps, args)
-        made = {key: value for key, value in asdict(request).items() if value is not None}
+        place = args.out / request.name  # a list's name may lie in a folder below
+        path = write(reserve(place.parent, place.name, args.format), kept, fps, args)
+        made = {key: value for key, value in asdict(request).items() if value is not None and key != "named"}
         record(path, {**made, "frames": len(kept), "fps": fps, **facts})
         tqdm.write(str(path), file=sys.stdout)
     return len(requests)
@@ -205,13 +211,22 @@ def option_notes(model: VideoModel, sampling: SamplingParams | None, args: argpa
     return notes
 
 
-def list_requests(args: argparse.Namespace, prompts: Sequence[str]) -> list[Request]:
-    """`num_samples` clips a prompt: seeds that count up, or places between two clips with one seed."""
+def list_requests(args: argparse.Namespace, listed: Sequence[ListedPrompt]) -> list[Request]:
+    """`num_samples` clips a prompt: seeds that count up, or places between two clips with one seed.
+
+    A list's clips have its names, where there are several of a prompt with their number.
+    """
     count = args.num_samples
-    if not args.interpolate:
-        return [Request(prompt, args.seed + k) for prompt in prompts for k in range(count)]
-    weights = [k / (count - 1) for k in range(count)] if count > 1 else [0.5]
-    return [Request(prompt, args.seed, weight) for prompt in prompts for weight in weights]
+    weights: list[float | None] = [None] * count
+    if args.interpolate:
+        weights = [k / (count - 1) for k in range(count)] if count > 1 else [0.5]
+    requests = []
+    for each in listed:
+        first = args.seed if each.seed is None else each.seed
+        for k, weight in enumerate(weights):
+            named = f"{each.name}-{k + 1}" if each.name and count > 1 else each.name
+            requests.append(Request(each.prompt, first + (k if weight is None else 0), weight, named))
+    return requests
 
 
 def read_clip(path: Path, card: ModelCard) -> np.ndarray:

@@ -15,7 +15,7 @@ from pipeline.config.data import ShapesParams
 from pipeline.data.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
-from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, pick
+from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, key_of, pick
 from pipeline.synthetic.draw import draw
 from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
@@ -85,7 +85,7 @@ class ShapesSet:
         drawing = draw(background, objects, paints)
         templates, captions = self._captions(split, things, option, rng)
         return Row(
-            key=f"{split}-{clip:06d}",
+            key=key_of(split, clip),
             split=split,
             captions=captions,
             n_frames=params.frames,
@@ -126,6 +126,18 @@ class ShapesSet:
             "frames": p.frames,
             "fps": p.fps,
         }
+
+    def sayings(self) -> dict[ObjectPhrase, dict[str, Any]]:
+        """Every object as captions say it, with its attributes; of what no caption says, the first value."""
+        said: dict[ObjectPhrase, dict[str, Any]] = {}
+        for shape, colour, how in (*self.combinations.seen, *self.combinations.held_out):
+            turns = [each for each in self.params.colours if each != colour] if how == "change-colour" else [""]
+            for option in self._options((shape, colour, how)):
+                for colour_to in turns:
+                    thing = SceneObject(shape, colour, how, option.size, option.speed, colour_to)
+                    told = {"shape": shape, "colour": colour, "size": option.size, "motion": how, "speed": option.speed}
+                    said.setdefault(self._phrase(thing), told | ({"colour_to": colour_to} if colour_to else {}))
+        return said
 
     def _options(self, combination: Combination) -> list[Option]:
         """Every way to say the rest of a combination's meaning."""

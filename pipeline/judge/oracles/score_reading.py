@@ -68,6 +68,7 @@ def _right(thing: ObjectReading, truth: Mapping[str, Any], name: str) -> bool:
 
 def _speed_error(thing: ObjectReading, truth: Mapping[str, Any], reading: Reading, resolution: int | None) -> float:
     """|measured - true| / true, both over the whole clip, so that other frame counts and resolutions compare."""
-    true_path = truth["speed_px"] * (len(truth["trajectory"]) - 1) / (resolution or reading.height)
+    n_frames = truth["frames"] if "frames" in truth else len(truth["trajectory"])  # a prompt list says no more
+    true_path = truth["speed_px"] * (n_frames - 1) / (resolution or reading.height)
     path = thing.speed_px * (reading.n_frames - 1) / reading.height
     return abs(path - true_path) / true_path

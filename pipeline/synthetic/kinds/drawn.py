@@ -10,10 +10,11 @@ import numpy as np
 from pipeline.config.data import ShapesParams
 from pipeline.data.shards import Row
 from pipeline.synthetic.backgrounds import make_background
-from pipeline.synthetic.combinations import clip_seed, pick
+from pipeline.synthetic.combinations import clip_seed, key_of, pick
 from pipeline.synthetic.draw import Background, Drawing, draw
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
 from pipeline.synthetic.kinds.changes import changes
+from pipeline.synthetic.kinds.contacts import contacts
 from pipeline.synthetic.kinds.counts import counts
 from pipeline.synthetic.kinds.kind import Kind, Scene, chosen
 from pipeline.synthetic.kinds.layers import draw_layers
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[ShapesParams], Kind]] = {  # by their names in shapes
     "relations": relations,
     "change": changes,
     "order": orders,
+    "contact": contacts,
 }
 
 
@@ -41,7 +43,7 @@ def kind_row(kind: Kind, params: ShapesParams, split: str, clip: int, index: int
     order = rng.choice(len(forms), min(params.captions_per_clip, len(forms)), replace=False)
     said = background.name if len(params.backgrounds) > 1 else None
     return Row(
-        key=f"{split}-{clip:06d}",
+        key=key_of(split, clip),
         split=split,
         captions=tuple(forms[n].say(kind.slots(scene, forms[n]), said) for n in order),
         n_frames=params.frames,
