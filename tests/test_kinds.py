@@ -31,7 +31,7 @@ from pipeline.synthetic.words import does
 from tests.synthetic_toys import members, shapes_params
 
 SEED = 9107  # no threshold was set on clips of this seed
-KINDS = ("counts", "relations", "change", "order")
+KINDS = ("counts", "relations", "change", "order", "contact")
 SPLITS = ("train", "val", "held_out", "reworded")
 
 
@@ -100,6 +100,7 @@ def combination_of(name: str, row: Row) -> tuple[str, ...]:
         "relations": lambda: (told["relation"], colour, things[1]["colour"]),
         "change": lambda: (shape, colour, things[0].get("colour_to", told["change"])),
         "order": lambda: (told["first"], told["then"]),
+        "contact": lambda: (told["event"], told["side"], colour),
     }[name]()
 
 
@@ -264,6 +265,30 @@ def test_halves_in_the_other_order_are_noticed(combination: tuple[str, str]) -> 
     assert [name for name, value in right.items() if value is False] == ["order", "joint"]
 
 
+@pytest.mark.parametrize("event", ["wall", "off", "push"])
+def test_a_contact_that_is_taken_away_is_noticed(event: str) -> None:
+    """All as it was, but for a few px between the thing and what it should touch."""
+    _, scene, truth = scene_of("contact", (event, "left", "red"))
+    assert score(read_world(on_white(scene, layered=True)), truth, "contact")["joint"]
+    away = scene.paths[0] + np.array([4.0, 0.0, 0.0, 0.0])
+    right = score(read_world(on_white(replace(scene, paths=[away, *scene.paths[1:]]), layered=True)), truth, "contact")
+    assert [name for name, value in right.items() if value is False] == ["contact", "joint"]
+
+
+def test_things_in_contact_touch_and_do_not_cover_each_other() -> None:
+    """By pixels: the frame in which they meet has both whole, with no clear line between them."""
+    for seed, (side, axis) in enumerate((("left", 1), ("right", 1), ("up", 0), ("down", 0))):
+        _, scene, _ = scene_of("contact", ("off", side, "red"), seed)
+        meets = int(np.abs(np.diff(scene.paths[0][:, 1 - axis], 2)).argmax()) + 1
+        alone = [
+            on_white(Scene([t], [p], {}), layered=True)[meets] for t, p in zip(scene.things, scene.paths, strict=True)
+        ]
+        one, other = ((frame < 170).any(axis=-1) for frame in alone)
+        assert (one & other).sum() <= 0.06 * min(one.sum(), other.sum())
+        spans = [np.flatnonzero(mask.any(axis=1 - axis)) for mask in (one, other)]
+        assert max(span[0] for span in spans) - min(span[-1] for span in spans) <= 1
+
+
 def painted(draw: Any) -> np.ndarray:
     """A still clip of what `draw(canvas)` paints at eight times the size: no code of the generator's."""
     big = Image.new("RGB", (512, 512), "white")
@@ -294,7 +319,7 @@ def test_clips_painted_by_another_hand_are_read() -> None:
 
 def test_metrics_come_by_kind_beside_their_controls() -> None:
     made = world(*KINDS)
-    rows = [made.row("val", n) for n in range(16)]
+    rows = [made.row("val", n) for n in range(20)]
     with_faults = [row.frames() for row in rows]
     with_faults[3] = with_faults[3][::-1]  # the clip of an order, backwards
     card = JudgeCard("shapes", 64, 16, 8, 8, made.description()["attributes"], {})
@@ -307,8 +332,8 @@ def test_metrics_come_by_kind_beside_their_controls() -> None:
         prompts, Samples(frames, 0.0, 0), readings, score_readings(judge, readings, attributes)
     )
     metrics = scene_metrics(judge, evaluated, evaluated.scores, 0)
-    assert [metrics[f"{name}.seen.joint"] for name in KINDS] == [1.0, 1.0, 1.0, 0.75]
-    assert [metrics[f"{name}.seen.swapped"] for name in KINDS] == [0.0] * 4
+    assert [metrics[f"{name}.seen.joint"] for name in KINDS] == [1.0, 1.0, 1.0, 0.75, 1.0]
+    assert [metrics[f"{name}.seen.swapped"] for name in KINDS] == [0.0] * 5
     assert metrics["order.seen.failures"] == 1
     assert metrics["order.seen.shuffled"] < 0.5
     curve = {key for key in metrics if key.startswith("counts.seen.exact_")}

@@ -33,7 +33,7 @@ Direction = Literal["left", "right", "up", "down", "up-left", "up-right", "down-
 Bounce = Literal["bounce-horizontal", "bounce-vertical"]
 Zigzag = Literal["zigzag-horizontal", "zigzag-vertical"]
 Turn = Literal["rotate-clockwise", "rotate-counterclockwise"]
-Kind = Literal["objects", "counts", "relations", "change", "order"]
+Kind = Literal["objects", "counts", "relations", "change", "order", "contact"]
 ShapeMotion = Direction | Bounce | Zigzag | Turn | Literal["grow", "shrink", "still", "change-colour"]
 
 # Numbers of synthetic/ that rules need. The drawing code keeps its own, for DVC reruns a stage for an edit of that code
@@ -48,8 +48,8 @@ LEAST_FRAMES = {  # in which a motion can be told: a turn seen, or a turning squ
     "rotate-clockwise": 12,
     "rotate-counterclockwise": 12,
 }
-KIND_RESOLUTION = {"counts": 40, "relations": 32}  # px: a radius of 3 or more, and room for an overlap
-KIND_FRAMES = {"change": 8, "order": 10}  # in which each half of what happens can be seen
+KIND_RESOLUTION = {"counts": 40, "relations": 32, "contact": 32}  # px: a radius of 3 or more, and room for an overlap
+KIND_FRAMES = {"change": 8, "order": 10, "contact": 12}  # in which each half of what happens can be seen
 LEAST_SEEN = 2  # combinations that each value keeps in train, once anything is held out
 LEAST_DIGIT_PX = 8
 TRAIN_SENTENCES = {"one": 28, "several": 16}  # forms of synthetic/grammar.py, for clips of one object and of several
@@ -222,8 +222,8 @@ class ShapesParams(SyntheticParams):
                 self.refuse("resolution", f"too small to see {kind}; take {least} or more, or drop {kind} from kinds")
             if self.frames < (least := KIND_FRAMES.get(kind, 2)):
                 self.refuse("frames", f"too few to see {kind}; take {least} or more, or drop {kind} from kinds")
-        if "relations" in self.kinds and len(self.colours) < 2:
-            self.refuse("colours", "kinds holds relations, whose two things have two colours; add one")
+            if kind in ("relations", "contact") and len(self.colours) < 2:
+                self.refuse("colours", f"kinds holds {kind}, whose two things have two colours; add one")
 
     def _check_size(self, size: str) -> None:
         least = LEAST_RESOLUTION[size]

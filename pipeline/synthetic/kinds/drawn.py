@@ -14,6 +14,7 @@ from pipeline.synthetic.combinations import clip_seed, key_of, pick
 from pipeline.synthetic.draw import Background, Drawing, draw
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
 from pipeline.synthetic.kinds.changes import changes
+from pipeline.synthetic.kinds.contacts import contacts
 from pipeline.synthetic.kinds.counts import counts
 from pipeline.synthetic.kinds.kind import Kind, Scene, chosen
 from pipeline.synthetic.kinds.layers import draw_layers
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[ShapesParams], Kind]] = {  # by their names in shapes
     "relations": relations,
     "change": changes,
     "order": orders,
+    "contact": contacts,
 }
 
 

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from pipeline.judge.oracles.foreground import Blobs
-from pipeline.judge.oracles.silhouettes import AREAS, SHAPES, outline_at
+from pipeline.judge.oracles.silhouettes import AREAS, SHAPES, SHARPENING, outline_at
 
 MARGIN_PX = 6  # around the pair
 COARSE, FINE = (6.0, 2.0), (1.5, 0.5)  # px about the guess, and step, of a centre
@@ -37,7 +37,7 @@ def read_overlap(blobs: Blobs, first: np.ndarray, second: np.ndarray, whole: np.
     that holds by which the two outlines, one completed and one whole, fit best.
     """
     masks = _cut(np.stack([_laid_over(blobs, *pair) for pair in zip(first, second, strict=True)]))  # (F', 2, S, S)
-    seen = masks.mean(axis=0)
+    seen = (0.5 + SHARPENING * (masks.mean(axis=0) - 0.5)).clip(0.0, 1.0)
     fits = [_fit(seen[k], seen[1 - k]) for k in (0, 1)]
     behind = int(np.argmax([fits[0][0].max() + whole[1], fits[1][0].max() + whole[0]]))
     scores, places = fits[behind]

@@ -28,19 +28,11 @@ class Parts:
 
 def find_parts(frames: np.ndarray, palette: Palette) -> Parts:
     """Every thing of each frame of uint8 (F, H, W, 3) that differs from the background or from what it touches."""
-    pixels = find_pixels(frames, palette)
-    lab = to_lab(frames[pixels.frame, pixels.y, pixels.x].astype(float))
-    inner = _inner(pixels, frames.shape)
-    label, n = pixels.label.copy(), pixels.n
-    for blob in _mixed(lab, inner, pixels):
-        rows = np.flatnonzero(pixels.label == blob)
-        second = _second_colour(lab[rows], inner[rows], np.column_stack([pixels.y[rows], pixels.x[rows]]))
-        if second is not None:
-            label[rows[second]] = n
-            n += 1
-    parts = replace(pixels, label=label, n=n)
-    piece = _pieces(parts, frames.shape)
-    parts, piece = _join_alike(parts, piece, _inner_medians(parts, lab, frames.shape))
+    found = find_pixels(frames, palette)
+    whole = _pieces(found, frames.shape)
+    parts = _by_colour(frames, found, replace(found, label=whole[found.label], n=int(whole.max(initial=-1)) + 1))
+    piece = np.zeros(parts.n, int)
+    piece[parts.label] = whole[found.label]
     touches = np.bincount(piece)[piece] > 1
     if not touches.any():
         return Parts(measure_pixels(frames, parts, palette), piece)
@@ -53,19 +45,18 @@ def find_parts(frames: np.ndarray, palette: Palette) -> Parts:
     return Parts(replace(blobs, colour=colour, colour_spread=np.where(touches, 0.0, blobs.colour_spread)), piece)
 
 
-def _join_alike(pixels: Pixels, piece: np.ndarray, colour: np.ndarray) -> tuple[Pixels, np.ndarray]:
-    """One thing of what another cuts apart: blobs of a piece that are alike, where the piece has two colours.
-
-    Touching things of one colour and no other stay apart.
-    """
-    whole = np.arange(pixels.n)
-    for one in np.flatnonzero(np.bincount(piece) > 2):
-        members = np.flatnonzero(piece == one)
-        alike = np.linalg.norm(colour[members, None] - colour[members][None], axis=-1) < APART / 2
-        if not alike.all():
-            whole[members] = members[alike.argmax(axis=1)]
-    kept, number = np.unique(whole, return_inverse=True)
-    return replace(pixels, label=number[pixels.label], n=len(kept)), np.unique(piece[kept], return_inverse=True)[1]
+def _by_colour(frames: np.ndarray, found: Pixels, pieces: Pixels) -> Pixels:
+    """The blobs of each piece, which are its two colours where it has two: one may cut the other apart."""
+    lab = to_lab(frames[found.frame, found.y, found.x].astype(float))
+    inner = _inner(pieces, frames.shape)
+    label = found.label.copy()
+    for n, piece in enumerate(_mixed(lab, inner, pieces)):
+        rows = np.flatnonzero(pieces.label == piece)
+        second = _second_colour(lab[rows], inner[rows], np.column_stack([found.y[rows], found.x[rows]]))
+        if second is not None:
+            label[rows] = found.n + 2 * n + second
+    kept, label = np.unique(label, return_inverse=True)
+    return replace(found, label=label, n=len(kept))
 
 
 def _inner_medians(pixels: Pixels, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -26,6 +26,7 @@ from pipeline.judge.oracles.reading import (
 from pipeline.judge.oracles.shapes import LEAST_LEAD, LEAST_OVERLAP, read_thing
 from pipeline.judge.oracles.silhouettes import SHAPES, SYMMETRY, Silhouettes, corner_reach, fit_silhouettes
 from pipeline.judge.oracles.tracking import Track, track
+from pipeline.judge.oracles.world.events import Event, read_events
 from pipeline.judge.oracles.world.overlap import Overlap, read_overlap
 from pipeline.judge.oracles.world.parts import Parts, find_parts
 
@@ -41,8 +42,11 @@ ASIDE = 0.8  # of the distance along, at most: how far apart across two things s
 class WorldReading(Reading):
     """A clip. `stages` has the first and the second motion of each thing."""
 
-    stages: tuple[tuple[str, str], ...]
-    relations: frozenset[tuple[str, int, int]]  # left | above | behind, of a thing to another, by place in `objects`
+    stages: tuple[tuple[str, str], ...] = ()
+    relations: frozenset[tuple[str, int, int]] = (
+        frozenset()
+    )  # left | above | behind, of a thing to another, by place in `objects`
+    events: frozenset[Event] = frozenset()
 
 
 def read_world(frames: np.ndarray) -> WorldReading:
@@ -52,11 +56,11 @@ def read_world(frames: np.ndarray) -> WorldReading:
     parts = find_parts(frames, palette)
     blobs = parts.blobs
     background = name_background(frames, palette)
-    n_frames, height = frames.shape[:2]
+    n_frames, height, width = frames.shape[:3]
     tracks = track(blobs, n_frames, height)
     empty = empty_share(blobs.frame, n_frames)
     if tracks is None:
-        return WorldReading((), -1, background, 1.0, empty, n_frames, height, (), frozenset())
+        return WorldReading((), -1, background, 1.0, empty, n_frames, height)
     outlines = fit_silhouettes(blobs)
     things = [read_thing(thing, blobs, outlines, n_frames, height) for thing in tracks.things]
     stages = [_read_stages(thing, blobs, outlines, n_frames, height) for thing in tracks.things]
@@ -80,7 +84,16 @@ def read_world(frames: np.ndarray) -> WorldReading:
     count = clear_count(things, tracks.leftover)
     flickers = flicker(blobs.frame, len(things), n_frames)
     return WorldReading(
-        tuple(things), count, background, flickers, empty, n_frames, height, tuple(stages), frozenset(relations)
+        tuple(things),
+        count,
+        background,
+        flickers,
+        empty,
+        n_frames,
+        height,
+        tuple(stages),
+        frozenset(relations),
+        read_events(parts, tracks.things, n_frames, height, width),
     )
 
 

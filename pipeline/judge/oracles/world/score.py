@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.judge.oracles.score_reading import pair_things, score_reading
+from pipeline.judge.oracles.world.events import Event
 from pipeline.judge.oracles.world.reading import WorldReading
 
 OBJECTS = "objects"  # the kind of things on their own ways
 SIZES = {1: "one", 2: "two"}  # what evaluation calls clips of that kind, by how many things; of more: several
+OPPOSITE_SIDE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 SWELLS = {"grow-shrink": "shrink-grow", "shrink-grow": "grow-shrink"}
 
 
@@ -37,13 +39,12 @@ def score_world(
         return score_reading(reading, attributes, in_play, resolution=resolution)
     if kind == "counts":
         return _joint(_score_count(reading, attributes), reading, attributes, in_play)
-    if kind == "order":
+    if kind in ("order", "contact"):  # what moves when is said as a whole
         timeless = [
             {name: value for name, value in thing.items() if name != "motion"} for thing in attributes["objects"]
         ]
         right = _score_things(reading, {**attributes, "objects": timeless}, in_play)
-        stages = reading.stages[0] if len(reading.stages) == 1 else ("", "")
-        right["order"] = stages == (attributes["first"], attributes["then"])
+        right[kind] = (_has_order if kind == "order" else _has_event)(reading, attributes)
         return _joint(right, reading, attributes, in_play)
     right = _score_things(reading, attributes, in_play)
     if kind == "relations":
@@ -54,7 +55,8 @@ def score_world(
 def swapped(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
     """The attributes of the caption that says the opposite: the control that a clip must not fit. None: there is none.
 
-    Relations and hiding by exchanging the two things, counts by one more or less, orders and changes backwards.
+    Relations, hiding and contact by exchanging the two things (a wall: the opposite one), counts by one more or less,
+    orders and changes backwards.
     """
     opposite = OPPOSITES.get(str(attributes.get("kind", OBJECTS)))
     return {**attributes, **opposite(attributes)} if opposite else None
@@ -74,11 +76,18 @@ def _opposite_change(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {"objects": [thing]}
 
 
+def _opposite_contact(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    if len(attributes["objects"]) > 1:
+        return {"objects": attributes["objects"][::-1]}
+    return {"side": OPPOSITE_SIDE[attributes["side"]]}
+
+
 MOST = 9  # that captions count to
 OPPOSITES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "counts": _opposite_count,
     "relations": lambda attributes: {"objects": attributes["objects"][::-1]},
     "change": _opposite_change,
+    "contact": _opposite_contact,
     "order": lambda attributes: {"first": attributes["then"], "then": attributes["first"]},
 }
 
@@ -99,14 +108,30 @@ def _score_things(
     return {name: value for name, value in scores.items() if isinstance(value, bool) and name != "joint"}
 
 
+def _has_order(reading: WorldReading, attributes: Mapping[str, Any]) -> bool:
+    return reading.stages == ((attributes["first"], attributes["then"]),)
+
+
+def _has_event(reading: WorldReading, attributes: Mapping[str, Any]) -> bool:
+    places = _places(reading, attributes)
+    if not places:
+        return False
+    return (
+        Event(attributes["event"], attributes["side"], places[0], places[1] if len(places) > 1 else None)
+        in reading.events
+    )
+
+
 def _has_relation(reading: WorldReading, attributes: Mapping[str, Any]) -> bool:
     """Whether the two things that fit the caption best are to each other as it says."""
-    truths = attributes["objects"]
-    pairs = pair_things(reading.objects, truths, ("colour", "shape"))
-    if len(pairs) != len(truths):
-        return False
-    first, second = (next(n for n, thing in enumerate(reading.objects) if thing is found) for found, _ in pairs)
-    return (attributes["relation"], first, second) in reading.relations
+    places = _places(reading, attributes)
+    return len(places) == 2 and (attributes["relation"], *places) in reading.relations
+
+
+def _places(reading: WorldReading, attributes: Mapping[str, Any]) -> list[int]:
+    """Places in the reading of the things that fit those of a caption best; none where there are fewer."""
+    pairs = pair_things(reading.objects, attributes["objects"], ("colour", "shape"))
+    return [next(n for n, thing in enumerate(reading.objects) if thing is found) for found, _ in pairs]
 
 
 def _joint(
