@@ -24,6 +24,7 @@ import numpy as np
 from pipeline.data.frames import enlarge
 from pipeline.data.samples import Sample, read_samples
 from pipeline.render.clips import contact_sheet, write_image
+from pipeline.report.sections.given import long_strip
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.files import write_json
 from pipeline.runtime.stage import run_stage
@@ -44,6 +45,14 @@ def main() -> None:
     readme, seeds = ROOT / "README.md", json.loads((ROOT / SEEDS).read_text(encoding="utf-8"))
     readme.write_text(TABLE.sub(lambda _: table(seeds), readme.read_text(encoding="utf-8")), encoding="utf-8")
     write_image(ROOT / "docs/samples.png", picture(read_samples(ROOT / "evaluations/unet/samples.parquet")))
+    write_long_clip(ROOT / "docs/rollout.png", ROOT / "evaluations/frames/samples.parquet")
+
+
+def write_long_clip(path: Path, samples: Path) -> None:
+    """Write the first long clip as a still, where stage frames left one (by the preset frames)."""
+    long = [sample for sample in read_samples(samples) if sample.kind == "rollout"]
+    if long:
+        write_image(path, long_strip(long[0].frames()))
 
 
 def gather(revisions: Sequence[str]) -> dict[str, dict[str, list[float]]]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.diffusion.batches import given_frames
+from pipeline.diffusion.batches import HostBatch, given_frames, make_host_batch
 from pipeline.diffusion.noise import DropShares, GivenDraws, GivenShares, draw_step
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.training import DiffusionTrainer, start_network
@@ -71,6 +71,20 @@ def test_frames_are_given_with_their_noise_and_nothing_after_them() -> None:
     late = slice(2, 3)
     assert torch.equal(given_frames(x0[late], draws.at(late), seeds[late]), given[late]), "the cut of the batch"
     assert not torch.equal(given_frames(x0[late], draws.at(late), np.array([8])), given[late])
+
+
+def test_a_gpu_makes_them_of_the_bytes_that_it_gets(toy_set: Path) -> None:
+    """Its way through a batch, on the CPU: the same frames, noise and what is given."""
+    trainer = open_toy_trainer(toy_set, toy_params(given_frames=[1, 2], given_share=0.5, batch_size=8))
+    clips = trainer.feed.batch(0)
+    draws = draw_step(trainer.diffusion, SHARES, trainer.given, seed=0, step=0, batch_size=8)
+    text = trainer.texts.batch(clips.captions)
+    here = make_host_batch(clips, text, draws, ALONE.device).to(ALONE.device)
+    there = HostBatch(clips.frames, None, clips.seeds, text, draws, None).to(ALONE.device)
+    assert torch.equal(here.x0, there.x0)
+    assert torch.equal(here.eps, there.eps)
+    assert here.given["num_given"].any()
+    assert all(torch.equal(here.given[name], there.given[name]) for name in ("given", "num_given"))
 
 
 def shaken(network: nn.Module) -> nn.Module:

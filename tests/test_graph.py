@@ -177,17 +177,19 @@ def edit(folder: Path, module: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reruns"),
     [
-        pytest.param(partial(edit, module="pipeline/sampling/samplers.py"), "evaluate@unet evaluate@gan", id="sampler"),
+        pytest.param(
+            partial(edit, module="pipeline/sampling/samplers.py"), "evaluate@unet evaluate@gan frames", id="sampler"
+        ),
         pytest.param(partial(edit, module="pipeline/gan/losses.py"), "train_gan evaluate@gan", id="gan"),
         pytest.param(partial(set_param, section="report", key="prompts", value=1), "report", id="report"),
         pytest.param(
             partial(set_param, section="embed", key="pooling", value="cls"),
-            "embed@shapes embed@moving_mnist embed@videos train evaluate@unet report",
+            "embed@shapes embed@moving_mnist embed@videos train evaluate@unet frames report",
             id="embed",
         ),
         pytest.param(
             partial(set_param, section="sampling", key="guidance_scale", value=3.0),
-            "evaluate@unet report",
+            "evaluate@unet frames report",
             id="sampling",
         ),
         pytest.param(

@@ -126,6 +126,11 @@ class KnownSet:
         wanted = {prompt.name for prompt in prompts if self._own_row(prompt) is not None}
         return {row.key: row for row in self._every_row(wanted)} if wanted else {}
 
+    def scene_values(self, kind: str, name: str) -> list[Any]:
+        """Values of an attribute among the clips of a kind of scene."""
+        found = {row.attributes[name] for row in self._rows.values() if row.attributes.get("kind") == kind}
+        return sorted(found, key=str)
+
     def _kind(self, row: Row) -> str:
         if self.is_drawn:
             return KIND_OF_SPLIT[row.split]

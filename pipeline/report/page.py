@@ -23,7 +23,8 @@ from pipeline.report.overview import headline, overview_chart, repeats_note, sta
 from pipeline.report.pictures import Sheet
 from pipeline.report.provenance import changes, stage_lines
 from pipeline.report.samples import galleries, longest, sample_kinds
-from pipeline.report.unsaid import unsaid_charts, unsaid_rows
+from pipeline.report.sections.given import given_results
+from pipeline.report.sections.unsaid import unsaid_charts, unsaid_rows
 from pipeline.runtime.files import write_text
 
 HERE = Path(__file__).parent
@@ -93,6 +94,7 @@ def _context(
         "has_readers": any("oracle_on_real.unread" in model.metrics for model in models),
         "has_oracle": any("seen.joint" in model.metrics for model in models),
         "kinds": kinds,
+        "given": given_results(runs, report),
         "failures": list(galleries(models, report.prompts)),
         "accuracy": accuracy(models),
         "unsaid": unsaid_rows(models),
@@ -121,6 +123,7 @@ def _eyebrow(runs: Sequence[Run]) -> str:
 def _contents(context: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     yield "overview", "Overview", True
     yield "samples", "Samples", context["kinds"]
+    yield "given", "Given frames", context["given"]
     yield "failures", "Failures", context["failures"]
     yield "accuracy", "Accuracy", context["accuracy"]
     yield "unsaid", "Unsaid", context["unsaid"]

@@ -145,7 +145,7 @@ def reading_in_words(reading: Mapping[str, str]) -> str:
 
 def playing(sample: Sample, label: str = "Real clip") -> PlayingClip:
     """A stored sample as the page plays it."""
-    real, scores = sample.role == "real", sample.scores
+    real, scores = sample.role in ("real", "given"), sample.scores
     wrong = ", ".join(name.replace("_", " ") for name in scores.wrong) if scores else ""
     verdict = "" if scores is None else ", right" if scores.right else f", wrong: {wrong}"
     return PlayingClip(
