@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from pipeline.data.cielab import to_lab
 from pipeline.judge.oracles.foreground import Blobs, Palette, Pixels, find_pixels, measure_pixels
+from pipeline.judge.oracles.tracking import MAX_PER_FRAME
 
 MIXED = 11.0  # CIELAB: standard deviation within a blob from which it may be two things
 APART = 21.0  # CIELAB between the two colours of such a blob
@@ -29,6 +31,8 @@ class Parts:
 def find_parts(frames: np.ndarray, palette: Palette) -> Parts:
     """Every thing of each frame of uint8 (F, H, W, 3) that differs from the background or from what it touches."""
     found = find_pixels(frames, palette)
+    if _is_crowded(found):
+        return Parts(measure_pixels(frames, found, palette), np.arange(found.n))
     whole = _pieces(found, frames.shape)
     parts = _by_colour(frames, found, replace(found, label=whole[found.label], n=int(whole.max(initial=-1)) + 1))
     piece = np.zeros(parts.n, int)
@@ -43,6 +47,13 @@ def find_parts(frames: np.ndarray, palette: Palette) -> Parts:
     rgb = _inner_medians(parts, frames[parts.frame, parts.y, parts.x].astype(float), frames.shape)
     colour = np.where(touches[:, None], rgb, blobs.colour)
     return Parts(replace(blobs, colour=colour, colour_spread=np.where(touches, 0.0, blobs.colour_spread)), piece)
+
+
+def _is_crowded(found: Pixels) -> bool:
+    """Whether a frame has more blobs than a clip of things can have: none is looked into."""
+    owner = np.zeros(found.n, int)
+    owner[found.label] = found.frame
+    return bool(np.bincount(owner).max(initial=0) > MAX_PER_FRAME)
 
 
 def _by_colour(frames: np.ndarray, found: Pixels, pieces: Pixels) -> Pixels:
@@ -123,8 +134,7 @@ def _second_colour(lab: np.ndarray, inner: np.ndarray, place: np.ndarray) -> np.
         return None
     chosen = np.zeros(len(lab), bool)
     chosen[inner] = _is_nearer_second(values, centres)
-    away = ((place[~inner][:, None] - place[inner][None]) ** 2).sum(axis=-1)
-    chosen[~inner] = chosen[inner][away.argmin(axis=1)]
+    chosen[~inner] = chosen[inner][cKDTree(place[inner]).query(place[~inner])[1]]
     return chosen
 
 
