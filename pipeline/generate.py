@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.generation.model_folders import DEFAULT_MODEL, PRETRAINED, find_model
-from pipeline.generation.prompts import collect_prompts
+from pipeline.generation.prompt_list import collect_listed
 from pipeline.render.formats import FORMATS
 from pipeline.runtime.start import run_program
 from pipeline.sampling.names import SAMPLER_NAMES
@@ -31,9 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command. Raises ValueError, one line, on what a user can fix."""
     started = time.perf_counter()
     args = build_parser().parse_args(argv)
-    prompts = collect_prompts([*args.prompts, *args.text], args.prompts_file)
-    if args.seed + args.num_samples - 1 > SEED_MAX:
-        raise ValueError(f"--seed {args.seed} with --num-samples {args.num_samples}: seeds end at {SEED_MAX}")
+    prompts = collect_listed([*args.prompts, *args.text], args.prompts_file)
+    largest = max(args.seed if each.seed is None else each.seed for each in prompts)
+    if largest + args.num_samples - 1 > SEED_MAX:
+        raise ValueError(f"seed {largest} with --num-samples {args.num_samples}: seeds end at {SEED_MAX}")
     folder = find_model(args.model)
     from pipeline.generation.draw import draw  # torch: seconds that --help and a mistyped option need not wait
 
@@ -48,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what to draw; quote each prompt")
     parser.add_argument("--text", action="append", default=[], help="one more prompt (may be repeated)")
-    parser.add_argument("--prompts-file", type=Path, help="one prompt a line; # begins a comment line")
+    parser.add_argument(
+        "--prompts-file", type=Path, help="text, one prompt a line, or a list as JSONL: see pipeline.prompts"
+    )
     parser.add_argument(
         "--model", "--model-path", type=Path, help=f"folder or name (default: {DEFAULT_MODEL}, else {PRETRAINED}/…)"
     )
@@ -56,11 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=FORMATS, default="gif", help="png writes a folder of frames")
     parser.add_argument("--scale", type=_whole(1, 64), default=1, help="each pixel as a square of so many, for looking")
     parser.add_argument(
-        "--seed", type=_whole(0, SEED_MAX), default=0, help="of a prompt's first clip; the next adds one"
+        "--seed",
+        type=_whole(0, SEED_MAX),
+        default=0,
+        help="of a prompt's first clip; the next adds one; a list has its own",
     )
     parser.add_argument("--num-samples", type=_whole(1), default=1, help="clips per prompt")
     parser.add_argument("--batch-size", type=_whole(1), default=8, help="clips sampled at once; never changes them")
-    parser.add_argument("--frames", type=_whole(1), help="frames to keep, evenly over the clip, which lasts as long")
+    parser.add_argument(
+        "--frames", type=_whole(1), help="fewer: evenly over the clip, which lasts as long; more: it goes on"
+    )
     parser.add_argument("--fps", type=_real(*FPS_RANGE), help="playback rate (default: the model's)")
     sampling = parser.add_argument_group(
         "sampling of diffusion models", "default: the folder's sampling.json, else params.yaml, else the model's own"
@@ -76,6 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("A", "B"),
         help="draw clips between two GIF or NPY clips under each prompt: the middle, or --num-samples from A to B",
     )
+    given = sampling.add_mutually_exclusive_group()
+    given.add_argument("--first-frame", type=Path, metavar="PICTURE", help="what each clip begins with")
+    given.add_argument("--continue", dest="continued", type=Path, metavar="CLIP", help="each clip begins as it ends")
     sampling.add_argument("--strength", type=_real(0.01, 0.99), default=0.6, help="share of --interpolate drawn anew")
     parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="onnx: see pipeline.export")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:1 …")

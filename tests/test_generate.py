@@ -401,7 +401,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         ([], "no prompt given"),
         (["  "], "empty prompt"),
-        ([PROMPT, "--frames", "9"], "--frames 9 does not fit: this model makes 4 frames"),
+        ([PROMPT, "--frames", "9"], "9 frames do not fit: this model makes 4"),
         ([PROMPT, "--prompts-file", "nowhere.txt"], "nowhere.txt: no such prompts file"),
         ([PROMPT, "--seed", str(2**32 - 1), "--num-samples", "2"], "seeds end at 4294967295"),
         ([PROMPT, "--interpolate", "nowhere.gif", "nowhere.gif"], "nowhere.gif: no GIF or NPY clip"),

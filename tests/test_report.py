@@ -14,8 +14,11 @@ import pytest
 import yaml
 
 from pipeline.config.params import load_params
+from pipeline.data.gif import encode_gif
+from pipeline.data.samples import Role, Sample, write_samples
 from pipeline.report import accuracy, gather, overview, page, pictures, provenance, reel
 from pipeline.report.files import FolderFiles
+from pipeline.report.sections import given
 from stages.report import main
 from tests.report_toys import moving_square, write_json, write_run
 
@@ -239,6 +242,41 @@ def test_whatever_the_page_shows_makes_dvc_draw_it_again(run_root: Path) -> None
     loose = {path for path in read - of_a_dep if not any(f"{path}/".startswith(f"{dep}/") for dep in stage["deps"])}
     assert not loose
     assert len(read) > len(of_a_dep) + 6
+
+
+def given_sample(kind: str, role: Role, frames: np.ndarray) -> Sample:
+    return Sample(kind, 0, role, 0, 7, "a red square moving left", encode_gif(frames, 10.0), len(frames), 10.0, "unet")
+
+
+def test_a_model_that_takes_frames_shows_them_beside_what_it_made_of_them(
+    run_root: Path, tmp_path: Path, text: str
+) -> None:
+    assert 'id="given"' not in text
+    shutil.copytree(run_root, tmp_path, dirs_exist_ok=True)
+    shares = {"first_frame.kept": 0.995, "contradicted.frame_wins": 0.75, "rollout_64.joint": 0.96}
+    metrics = {f"{key}{end}": value for key, share in shares.items() for end, value in with_interval(share)}
+    metrics |= {"rollout_64.background_drift": 0.25, "rollout_64.background_drift_worst": 1.5}
+    metrics |= {"rollout_64.speed_error": 0.061, "real_pairs.speed_error": 0.055}
+    write_json(tmp_path / "metrics/frames.json", {"trained": True, **metrics})
+    drawn, real = moving_square("red", "left"), moving_square("red", "right")
+    made = [("given", real[:1]), ("real", real), ("model", drawn)]
+    samples = [given_sample("given", role, frames) for role, frames in made]  # type: ignore[arg-type]
+    samples.append(given_sample("rollout", "model", np.tile(drawn, (4, 1, 1, 1))))
+    write_samples(tmp_path / "evaluations/frames/samples.parquet", samples)
+    shown = page_of(tmp_path).partition('<section id="given"')[2].partition("</section>")[0]
+    assert [*re.findall(r'<p class="who">([^<]+)</p>', shown)] == ["Given", "Sample", "Real clip"]
+    assert [int(n) for n in re.findall(r"--n:(\d+)", shown)] == [1, 16, 16]
+    for words in ("99.5%", "75.0%", "Long clips, 64 frames", "0.061", "0.055", "0.25 of 255", "64 frames, one in 2"):
+        assert words in shown, words
+    long = given.long_strip(np.tile(drawn, (4, 1, 1, 1)))
+    assert long.shape == (2 * 64 + 2, 16 * 66 - 2, 3)
+    assert np.array_equal(long[:64, 66 : 66 + 64], drawn[2])
+    (tmp_path / "metrics/frames.json").write_text('{"trained": false}')
+    assert 'id="given"' not in page_of(tmp_path)
+
+
+def with_interval(share: float) -> list[tuple[str, float]]:
+    return [("", share), ("_low", share - 0.01), ("_high", share + 0.004)]
 
 
 def test_tables_keep_words_and_gaps(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ ROOMS = (
     "judge",
     "evaluation",
     "report",
+    "marking",
 )
 PROGRAMS = "programs"
 STRANGERS = (("training", "evaluation"), ("diffusion", "gan"))  # side by side, never imported

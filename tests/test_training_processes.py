@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,11 +52,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(".scratch/train/*/*.ckpt"))
 
 
-def toy_folder(folder: Path, **train: int) -> Path:
+def toy_folder(folder: Path, **train: Any) -> Path:
     folder.mkdir()
     write_toy_set(folder)
-    settings = {"steps": STEPS, "checkpoint_every": 3, "val_every": STEPS, "sample_every": STEPS} | train
-    write_toy_params(folder, **settings)
+    settings = {"steps": STEPS, "checkpoint_every": 3, "val_every": STEPS, "sample_every": STEPS}
+    write_toy_params(folder, **(settings | {"given_frames": [1, 2]} | train))
     return folder
 
 

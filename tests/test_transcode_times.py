@@ -39,6 +39,12 @@ def test_a_hidden_lead_in(plain: Path, tmp_path: Path) -> None:
         assert shown(path, 4, first_s=0.8) == [first + 2 * index for index in range(4)]
 
 
+def test_the_last_seconds(plain: Path, tmp_path: Path) -> None:
+    for path in (plain, remux(plain, tmp_path / "cut.mp4", {"ss": 2.0})):
+        last = replace(SPEC, frames=4, span="last", duration_s=0.8)
+        assert [number_of(frame) for frame in decode_clip(path, last)] == [40, 42, 44, 46]
+
+
 def test_a_hidden_end(plain: Path, tmp_path: Path) -> None:
     """What a phone's trim leaves: the whole track, and an edit list that shows 1.6 s of it."""
     data = bytearray(plain.read_bytes())

@@ -33,6 +33,7 @@ Direction = Literal["left", "right", "up", "down", "up-left", "up-right", "down-
 Bounce = Literal["bounce-horizontal", "bounce-vertical"]
 Zigzag = Literal["zigzag-horizontal", "zigzag-vertical"]
 Turn = Literal["rotate-clockwise", "rotate-counterclockwise"]
+Kind = Literal["objects", "counts", "relations", "change", "order", "contact"]
 ShapeMotion = Direction | Bounce | Zigzag | Turn | Literal["grow", "shrink", "still", "change-colour"]
 
 # Numbers of synthetic/ that rules need. The drawing code keeps its own, for DVC reruns a stage for an edit of that code
@@ -47,6 +48,8 @@ LEAST_FRAMES = {  # in which a motion can be told: a turn seen, or a turning squ
     "rotate-clockwise": 12,
     "rotate-counterclockwise": 12,
 }
+KIND_RESOLUTION = {"counts": 40, "relations": 32, "contact": 32}  # px: a radius of 3 or more, and room for an overlap
+KIND_FRAMES = {"change": 8, "order": 10, "contact": 12}  # in which each half of what happens can be seen
 LEAST_SEEN = 2  # combinations that each value keeps in train, once anything is held out
 LEAST_DIGIT_PX = 8
 TRAIN_SENTENCES = {"one": 28, "several": 16}  # forms of synthetic/grammar.py, for clips of one object and of several
@@ -183,7 +186,8 @@ class ShapesParams(SyntheticParams):
     motions: Distinct[ShapeMotion]
     speeds: Distinct[Literal["slow", "normal", "fast"]]
     backgrounds: Distinct[Literal["white", "solid", "dots", "grid", "stripes"]]
-    objects: Distinct[Annotated[int, Field(ge=1, le=3)]]
+    objects: Distinct[Annotated[int, Field(ge=1, le=4)]]
+    kinds: Distinct[Kind]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -197,7 +201,8 @@ class ShapesParams(SyntheticParams):
         for size in self.sizes:
             self._check_size(size)
         self._check_objects(max(self.objects))
-        self._check_sentences(self.objects)
+        self._check_kinds()
+        self._check_sentences(self.objects if self.kinds == ("objects",) else (*self.objects, 2))
         self._check_held_out(max(self.objects), ("shapes", "colours", "motions"))
         return self
 
@@ -210,6 +215,15 @@ class ShapesParams(SyntheticParams):
             for motion in self.motions
             if not (shape == "circle" and motion.startswith("rotate"))
         ]
+
+    def _check_kinds(self) -> None:
+        for kind in self.kinds:
+            if self.resolution < (least := KIND_RESOLUTION.get(kind, 16)):
+                self.refuse("resolution", f"too small to see {kind}; take {least} or more, or drop {kind} from kinds")
+            if self.frames < (least := KIND_FRAMES.get(kind, 2)):
+                self.refuse("frames", f"too few to see {kind}; take {least} or more, or drop {kind} from kinds")
+            if kind in ("relations", "contact") and len(self.colours) < 2:
+                self.refuse("colours", f"kinds holds {kind}, whose two things have two colours; add one")
 
     def _check_size(self, size: str) -> None:
         least = LEAST_RESOLUTION[size]

@@ -22,7 +22,13 @@ RENAMED = {
     "train_gan.background_told": "train_gan.background_sees_text",
     "unet.text_dropout": "train.text_dropout",
 }
-ADDED: dict[str, Any] = {"unet.unfold_frames": None}  # what a model of before the key was made with
+ADDED: dict[str, Any] = {  # what a model of before the key was made with
+    "unet.unfold_frames": None,
+    "train.given_frames": [],
+    "train.given_share": 0.5,
+    "train.given_noise": 0.0,
+    "sampling.given_frames": 0,
+}
 REMOVED = {
     "train_gan.text": Removed("words"),
     "unet.text_pooled": Removed(True),

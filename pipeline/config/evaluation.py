@@ -38,6 +38,17 @@ class EvaluateParams(Section):
     seed: Seed
 
 
+class FramesParams(Section):
+    """Stage frames: how much is drawn from given frames and scored, where the U-Net was trained for them."""
+
+    clips: Annotated[int, Field(ge=2, le=1_000_000)]  # one cannot be held against another
+    rollouts: Annotated[int, Field(ge=2, le=1_000_000)]
+    rollout_frames: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: BatchSize
+    shown: Shown
+    seed: Seed
+
+
 class ReportParams(Section):
     """Stage report: how much of what evaluate kept is shown."""
 

@@ -145,6 +145,7 @@ class SamplingParams(Section):
     guidance_scale: Annotated[NonNegativeNumber, Field(le=1000.0)]
     guidance_interval: tuple[Share, Share]
     eta: Share
+    given_frames: Annotated[int, Field(ge=0, le=1024)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,6 +7,7 @@ from pipeline.config.section import RuleError
 from pipeline.config.tree import Params
 
 ORACLE_FRAMES = 4  # that the oracles need to see a motion
+SIDED_KINDS = ("relations", "contact")  # of scene, whose captions say left and right whatever the motions
 
 
 def check_sections(params: Params) -> None:
@@ -14,6 +15,7 @@ def check_sections(params: Params) -> None:
     _check_frames(params)
     _check_unet(params)
     _check_guidance(params)
+    _check_given_frames(params)
     if params.train.flip:
         _check_flip(params)
 
@@ -63,17 +65,35 @@ def _check_guidance(params: Params) -> None:
         )
 
 
+def _check_given_frames(params: Params) -> None:
+    given, trained = params.sampling.given_frames, params.train.given_frames
+    if given and given not in trained:
+        rule = f"the network is trained for train.given_frames {list(trained)}; take one of them, or 0"
+        if not trained:
+            rule = "the network is not trained for given frames (train.given_frames is []); train for them, or take 0"
+        raise RuleError("sampling.given_frames", given, rule)
+    new = params.train.frames - max(trained, default=0)  # frames that each further window adds
+    more = params.frames.rollout_frames - params.train.frames
+    if trained and (more < 0 or more % new):
+        rule = (
+            f"windows of train.frames {params.train.frames} add {new} frames each, all but the first; take "
+            f"{params.train.frames} and a multiple of {new} more"
+        )
+        raise RuleError("frames.rollout_frames", params.frames.rollout_frames, rule)
+
+
 def _check_flip(params: Params) -> None:
     if params.dataset == "moving_mnist":
         raise RuleError("train.flip", True, "a mirrored digit is no digit; set it to false")
     clips = getattr(params, clips_section(params))
-    sided = [motion for motion in getattr(clips, "motions", ()) if names_a_side(motion)]
+    sided = [f"motions has {motion}" for motion in getattr(clips, "motions", ()) if names_a_side(motion)]
+    sided += [f"kinds has {kind}" for kind in getattr(clips, "kinds", ()) if kind in SIDED_KINDS]
     if sided:
         raise RuleError(
             "train.flip",
             True,
-            f"a mirrored clip contradicts captions that name a side, and {params.dataset}.motions has {sided[0]}; set "
-            "it to false, or drop such motions",
+            f"a mirrored clip contradicts captions that name a side, and {params.dataset}.{sided[0]}; set it to false, "
+            "or drop such entries",
         )
 
 

@@ -55,7 +55,8 @@ def _read_number(value: Any) -> Any:
         return value
 
 
-def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
+def no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The values. Raises ValueError where one stands twice."""
     for place, value in enumerate(values):
         if value in values[:place]:
             raise ValueError(f"it holds {in_yaml(value)} twice; name each once")
@@ -97,6 +98,6 @@ KaggleSlug = Annotated[
 ]
 
 PerLevel = Annotated[tuple[T, ...], Field(min_length=1, max_length=10)]
-Distinct = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(_no_repeats)]
-Columns = Annotated[tuple[Text, ...], AfterValidator(_no_repeats)]  # of the captions; none is allowed
+Distinct = Annotated[tuple[T, ...], Field(min_length=1), AfterValidator(no_repeats)]
+Columns = Annotated[tuple[Text, ...], AfterValidator(no_repeats)]  # of the captions; none is allowed
 Betas = tuple[ShareBelowOne, ShareBelowOne]

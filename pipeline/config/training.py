@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.models import GAN_STEM, check_doubled
 from pipeline.config.section import (
@@ -23,9 +23,12 @@ from pipeline.config.section import (
     Share,
     ShareBelowOne,
     Width,
+    no_repeats,
 )
 
 Channels = Literal[1, 3, 4]
+GivenFrames = Annotated[tuple[Frames, ...], AfterValidator(no_repeats)]
+GivenShare = Annotated[Number, Field(gt=0.0, le=0.5)]  # text alone stays what most clips are drawn from
 Memory = Annotated[Number, Field(gt=0.0, le=100_000.0)]  # GB
 
 
@@ -65,6 +68,9 @@ class TrainParams(LoopParams):
     text_dropout: Share
     flip: bool
     prob_focus_present: Share
+    given_frames: GivenFrames
+    given_share: GivenShare
+    given_noise: NonNegativeNumber
     val_every: Positive
 
     @model_validator(mode="after")
@@ -77,6 +83,8 @@ class TrainParams(LoopParams):
             self.refuse("ema_start", f"the run has {self.steps} steps and would never average; lower it")
         if self.ema_every > self.steps:
             self.refuse("ema_every", f"the run has {self.steps} steps and would never average; lower it")
+        if max(self.given_frames, default=0) >= self.frames:
+            self.refuse("given_frames", f"a clip has {self.frames} frames, and one at least is to be drawn; lower it")
         rates = {"lr": self.lr} | ({"lr_muon": self.lr_muon} if self.optimizer == "muon" else {})
         for key, rate in rates.items():
             if self.weight_decay * rate >= 1.0:

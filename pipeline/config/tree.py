@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator
 
 from pipeline.config.data import DownloadParams, EmbedParams, MovingMnistParams, ShapesParams, TranscodeParams
-from pipeline.config.evaluation import EvaluateParams, JudgeParams, ReportParams
+from pipeline.config.evaluation import EvaluateParams, FramesParams, JudgeParams, ReportParams
 from pipeline.config.models import DiffusionParams, SamplingParams, UnetParams
 from pipeline.config.section import Section
 from pipeline.config.training import TrainGanParams, TrainParams
@@ -44,4 +44,5 @@ class Params(Section):
     sampling: SamplingParams
     train_gan: TrainGanParams
     evaluate: EvaluateParams
+    frames: FramesParams
     report: ReportParams

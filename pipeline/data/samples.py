@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.data.gif import decode_gif
 from pipeline.data.shards import Row, read_shard, write_shard
 
-Role = Literal["real", "model", "failure"]
+Role = Literal["given", "real", "model", "failure"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class SampleScores:
 class Sample:
     """One clip of an evaluation, by a model or real."""
 
-    kind: str  # of prompt: seen | held_out | reworded | unsaid | trained
+    kind: str  # of prompt: seen | held_out | reworded | unsaid | trained | given | contradicted | rollout
     index: int  # of the prompt within its kind
-    role: Role  # real: the prompt's own clip; model: a sample; failure: a wrong one beyond the showcase
+    role: Role  # given: first frames of a sample; real: the prompt's clip; failure: a wrong sample beyond the showcase
     take: int  # 0, 1 … of the same prompt by other seeds
     seed: int
     caption: str

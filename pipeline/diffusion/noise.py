@@ -1,4 +1,4 @@
-"""Random numbers of a training step beside the choice of clips: times, noise, dropped captions."""
+"""Random numbers of a training step beside the choice of clips: times, noise, dropped captions, given frames."""
 
 from __future__ import annotations
 
@@ -23,6 +23,27 @@ class DropShares:
 
 
 @dataclass(frozen=True)
+class GivenShares:
+    """Share of the clips that are given first frames, how many (one of `counts`), and how noisy at most, over t."""
+
+    counts: tuple[int, ...]
+    share: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class GivenDraws:
+    """First frames of some positions that the network is given; each (b,)."""
+
+    count: Tensor  # int64; 0: none
+    noise_std: Tensor  # float32, in the pixels' [-1, 1]
+
+    def at(self, positions: slice) -> GivenDraws:
+        """Those of some positions."""
+        return GivenDraws(self.count[positions], self.noise_std[positions])
+
+
+@dataclass(frozen=True)
 class Draws:
     """Of some positions of a step's batch; each (b,)."""
 
@@ -30,14 +51,24 @@ class Draws:
     drop_text: Tensor  # bool
     drop_pooled: Tensor | None  # bool; None: a network that is not asked to
     focus_present: Tensor | None  # bool; None: likewise
+    given: GivenDraws | None = None  # None: a network that is not given frames
 
     def at(self, positions: slice) -> Draws:
         """Those of some positions."""
         pooled, focus = (None if each is None else each[positions] for each in (self.drop_pooled, self.focus_present))
-        return Draws(self.t[positions], self.drop_text[positions], pooled, focus)
+        given = None if self.given is None else self.given.at(positions)
+        return Draws(self.t[positions], self.drop_text[positions], pooled, focus, given)
 
 
-def draw_step(diffusion: Diffusion, shares: DropShares, *, seed: int, step: int, batch_size: int) -> Draws:
+def draw_step(
+    diffusion: Diffusion,
+    shares: DropShares,
+    given: GivenShares | None = None,  # None: no clip is given any of its frames
+    *,
+    seed: int,
+    step: int,
+    batch_size: int,
+) -> Draws:
     """Those of a step's whole global batch: who trains which part of it changes no position's draw."""
     generator = torch.Generator().manual_seed(derive_seed(seed, step, DRAW_STREAM))
     t = diffusion.sample_t(batch_size, generator)
@@ -47,7 +78,20 @@ def draw_step(diffusion: Diffusion, shares: DropShares, *, seed: int, step: int,
         drop_text=u[0] < shares.text,
         drop_pooled=u[1] < shares.pooled if shares.pooled else None,
         focus_present=u[2] < shares.focus if shares.focus else None,
+        given=None if given is None else _draw_given(given, t, generator),  # last: the draws above stay what they are
     )
+
+
+def _draw_given(shares: GivenShares, t: Tensor, generator: torch.Generator) -> GivenDraws:
+    """Noise is even between none and `shares.noise` t.
+
+    A given frame that is clean at each t is copied: the more so the less x_t says, until nothing moves (Zhao et al.
+    2024, arXiv 2406.15735, who noise it the more the higher t). Levels down to none are among the draws, for samples
+    go on from clean frames, or from the model's own.
+    """
+    u = torch.rand(3, len(t), generator=generator)
+    counts = torch.tensor(shares.counts)[(u[1] * len(shares.counts)).long()]
+    return GivenDraws(torch.where(u[0] < shares.share, counts, 0), shares.noise * t * u[2])
 
 
 @cache

@@ -74,12 +74,22 @@ class Diffusion:
         a, b = self.schedule.velocity_weights(t)
         return (a * x_t - sigma * model_output) / (alpha * a + sigma * b)
 
-    def loss(self, model_output: Tensor, x0: Tensor, eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """(B,) weighted loss of each sample, the mean over its elements."""
+    def loss(
+        self,
+        model_output: Tensor,
+        x0: Tensor,
+        eps: Tensor,
+        x_t: Tensor,
+        t: Tensor,
+        asked: Tensor | None = None,  # what counts, 1 or 0, as it broadcasts over x0; None: all
+    ) -> Tensor:
+        """(B,) weighted loss of each sample: over its elements, those that do not count being right."""
         shapes = [tensor.shape for tensor in (model_output, x0, eps, x_t)]
         assert len(set(shapes)) == 1, shapes
         distance = {"l2": F.mse_loss, "l1": F.l1_loss}[self.params.loss]
         error = distance(model_output, self.target(x0, eps, t), reduction="none")
+        if asked is not None:
+            error = error * asked
         return self.loss_weight(t) * error.flatten(1).mean(1)
 
     def loss_weight(self, t: Tensor) -> Tensor:

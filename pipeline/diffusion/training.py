@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.config.models import DiffusionParams, UnetParams
 from pipeline.config.training import TrainParams
 from pipeline.diffusion.batches import HostBatch, make_host_batch
-from pipeline.diffusion.noise import Draws, DropShares, draw_step
+from pipeline.diffusion.noise import Draws, DropShares, GivenShares, draw_step
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.unet.unet3d import UNet3D, build_unet
 from pipeline.diffusion.validation import Validation, open_validation
@@ -28,7 +28,7 @@ from pipeline.training.thread_parallel import ThreadDataParallel, num_workers
 from pipeline.training.trainer import Trainer, Values
 
 STD_MIN = 1e-3  # of a caption dimension that hardly varies
-EDGE_LAYERS = ("stem.", "head.")  # of the U-Net
+EDGE_LAYERS = ("stem.", "stem_given.", "head.")  # of the U-Net
 
 
 class DiffusionTrainer(Trainer[list[HostBatch]]):
@@ -57,6 +57,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         self.network = network.to(dist.device).train()
         self.feed, self.texts, self.shares, self.validation = feed, texts, shares, validation
         self.diffusion, self.params, self.device = Diffusion(diffusion), params, dist.device
+        self.given = given_shares(params)
         self.positions = dist.positions(params.batch_size, params.accumulate * workers)
         self.dtype = choose_dtype(params.precision, dist.device)
         self.optimizers = Optimizers(network, params, self.dtype, edge_layers=EDGE_LAYERS)
@@ -79,7 +80,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
     def prepare(self, step: int) -> list[HostBatch]:
         """The step's micro-batches of this process, one after the other for each worker."""
         seed, batch_size = self.params.seed, self.params.batch_size
-        draws = draw_step(self.diffusion, self.shares, seed=seed, step=step, batch_size=batch_size)
+        draws = draw_step(self.diffusion, self.shares, self.given, seed=seed, step=step, batch_size=batch_size)
         return [self._prepare(step, positions, draws.at(positions)) for positions in self.positions]
 
     def _prepare(self, step: int, positions: slice, draws: Draws) -> HostBatch:
@@ -93,8 +94,8 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
             batch = prepared.to(self.device)
             x_t = self.diffusion.add_noise(batch.x0, batch.eps, batch.t)  # (b, C, F, H, W)
             with autocast(self.device, self.dtype):
-                model_output = model(x_t, batch.t, batch.text, **batch.drops)  # (b, C, F, H, W)
-            return self.diffusion.loss(model_output.float(), batch.x0, batch.eps, x_t, batch.t).mean()
+                model_output = model(x_t, batch.t, batch.text, **batch.drops, **batch.given)  # (b, C, F, H, W)
+            return self.diffusion.loss(model_output.float(), batch.x0, batch.eps, x_t, batch.t, batch.asked).mean()
 
         loss = self.parallel.backward(loss_of, micro_batches)  # mean over the global batch
         grad_norm = self.optimizers.step(step)
@@ -154,7 +155,15 @@ def start_network(unet: UnetParams, params: TrainParams, texts: CaptionTable) ->
             resolution=params.resolution,
             channels=params.channels,
             text_width=texts.info.width,
+            takes_frames=bool(params.given_frames),
         )
+
+
+def given_shares(params: TrainParams) -> GivenShares | None:
+    """None where no clip is given any of its frames."""
+    if not params.given_frames:
+        return None
+    return GivenShares(params.given_frames, params.given_share, params.given_noise)
 
 
 def text_statistics(texts: CaptionTable, captions: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -26,13 +26,15 @@ from pipeline.diffusion.validation import MAX_CLIPS, Validation
 from pipeline.evaluation.distances import beside_floor, frechet, nearest, nearest_neighbours, set_distances
 from pipeline.evaluation.labels import joint_share, label_metrics, label_table
 from pipeline.evaluation.prompt_sampler import PromptSampler
-from pipeline.evaluation.prompts import PromptSet, load_prompts, real_clips
+from pipeline.evaluation.prompts import PromptSet, Sized, load_prompts, real_clips
 from pipeline.evaluation.sampling_curves import sampling_curves
+from pipeline.evaluation.scenes import scene_metrics, scene_table
 from pipeline.evaluation.scoring import (
     EvaluatedPrompts,
     accuracy_table,
     evaluate_prompts,
     has_attributes,
+    kind_metrics,
     read_clips,
     score_readings,
     speed_between_real,
@@ -45,6 +47,7 @@ from pipeline.judge.features import CHUNK
 from pipeline.judge.judge import Judge
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
+from pipeline.judge.oracles.world.score import is_single
 from pipeline.judge.retrieval import recall_metrics
 from pipeline.model_io.clip_dataset import split_names, validation_split
 from pipeline.model_io.clip_decoding import ClipShape, fit_clip
@@ -145,13 +148,14 @@ def _add_attributes(result: Evaluation, judge: Judge, evaluated: Sequence[Evalua
     real_scores: list[Scores] = []
     result.tables["accuracy"] = table = []
     for each in evaluated:
-        kind = each.prompts.kind
-        result.metrics |= flat_scores(kind, each.scores)
-        result.metrics[f"{kind}.clips"] = len(each.scores)
-        result.metrics[f"{kind}.failures"] = sum(not scores["joint"] for scores in each.scores)
-        result.metrics |= blank_metrics(each.readings, f"{kind}.")
+        result.metrics |= kind_metrics(each)
+        result.metrics |= blank_metrics(each.readings, f"{each.prompts.kind}.")
         table += accuracy_table(each)
-        real_scores += score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
+        real = score_readings(judge, read_clips(judge, each.prompts.real), each.prompts.attributes)
+        real_scores += real
+        if "kind" in each.prompts.attributes[0]:
+            result.metrics |= scene_metrics(judge, each, real, seed)
+            table += scene_table(each)
     result.metrics |= flat_scores("oracle_on_real", real_scores, intervals=False)
     result.metrics |= shuffle_control(judge, evaluated[0], seed)
     result.metrics |= speed_between_real(evaluated[0].prompts.attributes)
@@ -173,8 +177,8 @@ def _add_unsaid(
     if asked is not None:
         frames = sampler.sample(asked.prompts).frames
         read = read_clips(judge, frames)
-        real = [row.attributes["objects"] for row in read_rows(shards, "train", limit=TRAIN_POOL)]
-        found, table = unsaid_metrics(asked, read, [things[0] for things in real if len(things) == 1])
+        real = [row.attributes for row in read_rows(shards, "train", limit=TRAIN_POOL)]
+        found, table = unsaid_metrics(asked, read, [each["objects"][0] for each in real if is_single(each)])
         result.metrics |= found
         result.tables["unsaid"] = table
         result.samples += unsaid_showcase(sampler.model.card, asked, frames, read, params)
@@ -224,7 +228,7 @@ def _add_cost(result: Evaluation, evaluated: Sequence[EvaluatedPrompts]) -> None
 
 
 def distance_metrics(
-    judge: Judge, evaluated: EvaluatedPrompts, shards: Path, card: ModelCard, params: EvaluateParams
+    judge: Judge, evaluated: EvaluatedPrompts, shards: Path, card: Sized, params: EvaluateParams
 ) -> dict[str, Any]:
     """Distances of the seen samples from real clips, each with its floor; a note where the set is too small."""
     fake = to_rgb(evaluated.samples.frames)[: params.feature_clips]
@@ -242,13 +246,13 @@ def distance_metrics(
     return {**flat, **beside_floor("nearest_pixels", made, floor)}
 
 
-def _real_clips(prompts: PromptSet, shards: Path, card: ModelCard) -> np.ndarray:
+def _real_clips(prompts: PromptSet, shards: Path, card: Sized) -> np.ndarray:
     """The prompts' own clips; where they are seen ones of training, the validation clips."""
     validation = validation_split(split_names(shards)) if (prompts.kind, prompts.split) == ("seen", "train") else None
     return prompts.real if validation is None else real_clips(list(read_rows(shards, validation)), card)
 
 
-def _features_and_pixels(judge: Judge, rows: Iterator[Row], card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
+def _features_and_pixels(judge: Judge, rows: Iterator[Row], card: Sized) -> tuple[np.ndarray, np.ndarray]:
     """Features and small pixels of many clips, some in memory at a time."""
     features, pixels = [], []
     while some := list(islice(rows, CHUNK)):

@@ -24,6 +24,7 @@ from torch import nn
 
 from pipeline.config.models import SamplingParams
 from pipeline.evaluation.prompts import PromptSet
+from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.runtime.files import whole_file
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress
@@ -74,16 +75,25 @@ class PromptSampler:
     ) -> Samples:
         """One clip per prompt. On a GPU too small for the batch, smaller ones are taken: seeds are the clips' own."""
         sampling, text, seeds = sampling or self.sampling, self.text(prompts.captions), prompts.seeds(take)
+        given = self.given(prompts, sampling)
         path = None
         if self.kept is not None:
-            path = self.kept / f"{prompts.kind}-{_digest(prompts.captions, seeds, sampling, text)}{KEPT}"
+            path = self.kept / f"{prompts.kind}-{_digest(prompts.captions, seeds, sampling, text, given)}{KEPT}"
             if path.is_file():
                 log.info("%s: %d clips as drawn before, from %s", prompts.kind, len(prompts), path)
                 return _read(path)
-        samples = self._draw(prompts, seeds, sampling, text, desc or f"sample {prompts.kind}")
+        samples = self._draw(prompts, seeds, sampling, text, given, desc or f"sample {prompts.kind}")
         if path is not None:
             _write(path, samples)
         return samples
+
+    def given(self, prompts: PromptSet, sampling: SamplingParams | None) -> np.ndarray | None:
+        """The real clips' first frames, uint8 (N, K, H, W, C), that the samples go on from; None where they do not."""
+        if sampling is None or not sampling.given_frames:
+            return None
+        card = self.model.card
+        shape = ClipShape(card.frames, card.resolution, card.channels)
+        return np.stack([fit_clip(clip, shape)[: sampling.given_frames] for clip in prompts.real])
 
     def forget(self) -> None:
         """Drop what is kept: the evaluation's outputs stand."""
@@ -107,6 +117,7 @@ class PromptSampler:
         seeds: list[int],
         sampling: SamplingParams | None,
         text: TextBatch | None,
+        given: np.ndarray | None,
         desc: str,
     ) -> Samples:
         counter, on_cores = _PassCounter(self.model.network), self.model.device.type == "cpu"
@@ -119,7 +130,8 @@ class PromptSampler:
             def sample(start: int) -> list[np.ndarray]:
                 some = slice(start, start + batch_size)
                 part = None if text is None else text.select(torch.arange(len(prompts))[some])
-                clips = _sample_fitting(self.model, prompts.captions[some], seeds[some], part, sampling)
+                frames = None if given is None else given[some]
+                clips = _sample_fitting(self.model, prompts.captions[some], seeds[some], part, sampling, frames)
                 bar.update(len(clips))
                 return clips
 
@@ -134,9 +146,10 @@ def _sample_fitting(
     seeds: list[int],
     text: TextBatch | None,
     sampling: SamplingParams | None,
+    given: np.ndarray | None,
 ) -> list[np.ndarray]:
     try:
-        return list(model.sample(captions, seeds, text=text, sampling=sampling))
+        return list(model.sample(captions, seeds, text=text, sampling=sampling, given=given))
     except torch.OutOfMemoryError:
         if len(captions) == 1:
             raise ValueError("one clip does not fit the device's memory; sample on the CPU or a larger GPU") from None
@@ -145,18 +158,25 @@ def _sample_fitting(
     clips = []
     for some in (slice(half), slice(half, len(captions))):
         part = None if text is None else text.select(torch.arange(len(captions))[some])
-        clips += _sample_fitting(model, captions[some], seeds[some], part, sampling)
+        frames = None if given is None else given[some]
+        clips += _sample_fitting(model, captions[some], seeds[some], part, sampling, frames)
     return clips
 
 
 def _digest(
-    captions: Sequence[str], seeds: Sequence[int], sampling: SamplingParams | None, text: TextBatch | None
+    captions: Sequence[str],
+    seeds: Sequence[int],
+    sampling: SamplingParams | None,
+    text: TextBatch | None,
+    given: np.ndarray | None,
 ) -> str:
     """A name for everything that a model is asked."""
     asked = [list(captions), list(seeds), None if sampling is None else sampling.model_dump(mode="json")]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     for vectors in () if text is None else (text.pooled, text.tokens, text.mask):
         digest.update(vectors.numpy().tobytes())
+    if given is not None:
+        digest.update(given.tobytes())
     return digest.hexdigest()[:16]
 
 

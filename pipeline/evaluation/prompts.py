@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice, tee
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline.data.frames import even_indices
 from pipeline.data.shards import Row, read_rows, read_set
+from pipeline.judge.oracles.world.score import kind_of
 from pipeline.model_io.clip_dataset import keep_known, split_names, validation_split
 from pipeline.model_io.clip_decoding import ClipShape, fit_clip
 from pipeline.model_io.model_card import ModelCard
@@ -21,6 +23,16 @@ log = logging.getLogger("t2v")
 
 GENERATED = {"seen": "val", "held_out": "held_out", "reworded": "reworded"}  # split of each kind
 TAKE_APART = 100_000  # between the seeds of two takes
+
+
+class Sized(Protocol):
+    """Anything that says how long and how large clips are, as a model's card does."""
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def resolution(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,20 @@ class PromptSet:
         )
 
 
+@dataclass(frozen=True)
+class KindRows:
+    """The clips whose captions are the prompts of one kind."""
+
+    kind: str
+    split: str
+    rows: list[Row]
+
+    @property
+    def captions(self) -> list[str]:
+        """The prompts: of each clip one of its captions, the first, the second … by turns."""
+        return [row.captions[index % len(row.captions)] for index, row in enumerate(self.rows)]
+
+
 def load_prompts(
     shards: Path,
     card: ModelCard,
@@ -62,23 +88,30 @@ def load_prompts(
     seed: int,
     known: Container[str] | None = None,  # captions that have vectors; None: the model needs none
 ) -> list[PromptSet]:
+    """`find_prompts` with their real clips, as the model would make them."""
+    return [_prompt_set(each, card, seed) for each in find_prompts(shards, card.dataset, count=count, known=known)]
+
+
+def find_prompts(shards: Path, dataset: str, *, count: int, known: Container[str] | None = None) -> list[KindRows]:
     """The first `count` clips of each kind's split that have a known caption, validation clips first.
+
+    Of a set with kinds of scene, the first `count` of each kind of scene.
 
     A kind without such clips is left out; ValueError where none is left.
     """
-    sets = []
-    for kind, split in _split_of_kind(shards, card.dataset).items():
+    found = []
+    for kind, split in _split_of_kind(shards, dataset).items():
         rows = _rows_of(kind, split, shards, count, known)
         if len(rows) < count:
             log.info("%s: %d of the %d prompts asked for: the split %s holds no more", kind, len(rows), count, split)
         if rows:
-            sets.append(_prompt_set(kind, split, rows, card, seed))
-    if not sets:
+            found.append(KindRows(kind, split, rows))
+    if not found:
         raise ValueError(
-            f"{shards}: no clip to judge {card.dataset} by: no validation split has clips with a caption that could be "
+            f"{shards}: no clip to judge {dataset} by: no validation split has clips with a caption that could be "
             "embedded; make more clips, or raise embed.max_tokens"
         )
-    return sets
+    return found
 
 
 def _split_of_kind(shards: Path, dataset: str) -> dict[str, str]:
@@ -102,12 +135,24 @@ def _rows_of(kind: str, split: str, shards: Path, count: int, known: Container[s
     """The first rows; of a train split that stands for the seen combinations, rows from all over it."""
     rows = keep_known(read_rows(shards, split), known)
     if kind != "seen" or not read_set(shards).get("held_out_columns"):
-        return list(islice(rows, count))
+        return list(islice(rows, count)) if "kinds" not in read_set(shards) else first_of_each(rows, count)
     if split != "train":
         rows, again = tee(rows)
         return list(islice(compress(rows, _is_seen(shards, again)), count))
     every = list(rows)
     return [every[place] for place in even_indices(len(every), count)] if len(every) > count else every
+
+
+def first_of_each(rows: Iterable[Row], count: int) -> list[Row]:
+    """The first `count` rows of each kind of scene, in order."""
+    taken: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        name = kind_of(row.attributes)
+        if taken[name] < count:
+            taken[name] += 1
+            found.append(row)
+    return found
 
 
 def _is_seen(shards: Path, rows: Iterable[Row]) -> Iterator[bool]:
@@ -121,20 +166,19 @@ def _combination(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
     return tuple(row.attributes.get(column) for column in columns)
 
 
-def _prompt_set(kind: str, split: str, rows: Sequence[Row], card: ModelCard, seed: int) -> PromptSet:
-    captions = [row.captions[index % len(row.captions)] for index, row in enumerate(rows)]
+def _prompt_set(found: KindRows, card: ModelCard, seed: int) -> PromptSet:
     return PromptSet(
-        kind,
-        captions,
-        [row.attributes for row in rows],
-        [row.key for row in rows],
-        real_clips(rows, card),
+        found.kind,
+        found.captions,
+        [row.attributes for row in found.rows],
+        [row.key for row in found.rows],
+        real_clips(found.rows, card),
         seed,
-        split,
+        found.split,
     )
 
 
-def real_clips(rows: Sequence[Row], card: ModelCard) -> np.ndarray:
+def real_clips(rows: Sequence[Row], card: Sized) -> np.ndarray:
     """uint8 (N, F, H, W, 3): real clips as the model would make them, with its frames and resolution."""
     shape = ClipShape(card.frames, card.resolution, 3)
     clips = np.empty((len(rows), card.frames, card.resolution, card.resolution, 3), np.uint8)

@@ -6,20 +6,29 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline.data.frames import to_rgb
 from pipeline.evaluation.prompt_sampler import Samples
 from pipeline.evaluation.prompts import PromptSet
-from pipeline.evaluation.shares import wilson_share
+from pipeline.evaluation.shares import attribute_shares, flat_scores, wilson_share
 from pipeline.judge.judge import Judge
 from pipeline.judge.label_readers import Label, score_label
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores
+from pipeline.judge.oracles.world.score import is_single
 from pipeline.runtime.parallel import run_on_cores
 from pipeline.runtime.progress import Progress
+
+
+class Oracle(Protocol):
+    """Reader and scorer of a drawn set's clips: the set's judge, or its oracle alone."""
+
+    def read(self, frames: np.ndarray) -> Reading: ...
+
+    def score_reading(self, reading: Reading, attributes: Mapping[str, Any]) -> Scores: ...
 
 
 @dataclass(frozen=True)
@@ -48,11 +57,18 @@ def evaluate_prompts(judge: Judge, prompts: PromptSet, samples: Samples) -> Eval
     return EvaluatedPrompts(prompts, samples, readings, score_readings(judge, readings, prompts.attributes))
 
 
+def kind_metrics(evaluated: EvaluatedPrompts) -> dict[str, float]:
+    """Metrics of a drawn set's prompts of one kind: shares by attribute, and how many clips fail."""
+    kind, scores = evaluated.prompts.kind, evaluated.scores
+    counts = {f"{kind}.clips": len(scores), f"{kind}.failures": sum(not each["joint"] for each in scores)}
+    return flat_scores(kind, scores) | counts
+
+
 def has_attributes(prompts: PromptSet) -> bool:
     return bool(prompts.attributes[0].get("objects"))
 
 
-def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
+def read_clips(judge: Oracle, frames: np.ndarray) -> list[Reading]:
     """Readings of uint8 (N, F, H, W, C), on all cores."""
     with Progress(total=len(frames), desc="read clips") as bar:
 
@@ -64,7 +80,7 @@ def read_clips(judge: Judge, frames: np.ndarray) -> list[Reading]:
         return run_on_cores([partial(read, clip) for clip in to_rgb(frames)])
 
 
-def score_readings(judge: Judge, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:
+def score_readings(judge: Oracle, readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]) -> list[Scores]:
     """Each reading against the attributes that were asked for."""
     return [judge.score_reading(reading, wanted) for reading, wanted in zip(readings, attributes, strict=True)]
 
@@ -72,9 +88,8 @@ def score_readings(judge: Judge, readings: Sequence[Reading], attributes: Sequen
 def accuracy_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
     """A row per attribute ("all") and per value of it that the prompts ask for, of single-object clips."""
     kind, scores = evaluated.prompts.kind, evaluated.scores
-    names = [name for name, value in scores[0].items() if isinstance(value, bool)]
-    rows = [_share_row(kind, name, "all", scores) for name in names]
-    wanted = [each["objects"][0] if len(each["objects"]) == 1 else {} for each in evaluated.prompts.attributes]
+    rows = [share_row(kind, name, "all", scores) for name in attribute_shares(scores)]
+    wanted = [each["objects"][0] if is_single(each) else {} for each in evaluated.prompts.attributes]
     for name in ("shape", "colour", "digit", "motion", "size", "speed"):
         values = dict.fromkeys(thing[name] for thing in wanted if thing.get(name) is not None)
         for value in sorted(values, key=str) if len(values) > 1 else ():
@@ -82,11 +97,12 @@ def accuracy_table(evaluated: EvaluatedPrompts) -> list[dict[str, Any]]:
                 clip for clip, thing in zip(scores, wanted, strict=True) if thing.get(name) == value and name in clip
             ]
             if clips:
-                rows.append(_share_row(kind, name, str(value), clips))
+                rows.append(share_row(kind, name, str(value), clips))
     return rows
 
 
-def _share_row(kind: str, name: str, value: str, scores: Sequence[Scores]) -> dict[str, Any]:
+def share_row(kind: str, name: str, value: str, scores: Sequence[Scores]) -> dict[str, Any]:
+    """A row of the accuracy table: how many of the clips have an attribute right."""
     share = wilson_share(sum(bool(clip[name]) for clip in scores), len(scores))
     counts = {"right": share.right, "clips": share.clips, "share": share.value, "low": share.low, "high": share.high}
     return {"kind": kind, "attribute": name, "value": value, **counts}
@@ -101,7 +117,7 @@ def speed_between_real(attributes: Sequence[Mapping[str, Any]]) -> dict[str, flo
     alike: defaultdict[tuple[Any, Any], list[float]] = defaultdict(list)
     for each in attributes:
         thing = each["objects"][0]
-        if len(each["objects"]) == 1 and thing["speed_px"] > 0.0:
+        if is_single(each) and thing["speed_px"] > 0.0:
             alike[thing["motion"], thing.get("speed")].append(thing["speed_px"])
     total, pairs = 0.0, 0
     for speeds in (np.array(group) for group in alike.values()):

@@ -32,7 +32,7 @@ def wilson_share(right: int, clips: int) -> Share:
 
 def attribute_shares(scores: Sequence[Scores]) -> dict[str, Share]:
     """Of each bool that every clip has a score for."""
-    names = [name for name, value in scores[0].items() if isinstance(value, bool)]
+    names = [name for name in scores[0] if all(isinstance(clip.get(name), bool) for clip in scores)]
     return {name: wilson_share(sum(bool(clip[name]) for clip in scores), len(scores)) for name in names}
 
 
@@ -46,7 +46,10 @@ def flat_scores(prefix: str, scores: Sequence[Scores], *, intervals: bool = True
     """Metric keys of a set of scores: `prefix.colour`, `prefix.colour_low`, `prefix.speed_error` …"""
     flat: dict[str, float] = {}
     for name, share in attribute_shares(scores).items():
-        flat[f"{prefix}.{name}"] = share.value
-        if intervals:
-            flat |= {f"{prefix}.{name}_low": share.low, f"{prefix}.{name}_high": share.high}
+        flat |= flat_share(f"{prefix}.{name}", share) if intervals else {f"{prefix}.{name}": share.value}
     return flat | {f"{prefix}.{name}": value for name, value in float_means(scores).items()}
+
+
+def flat_share(key: str, share: Share) -> dict[str, float]:
+    """Metric keys of a share with its interval."""
+    return {key: share.value, f"{key}_low": share.low, f"{key}_high": share.high}

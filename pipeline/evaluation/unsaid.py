@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.evaluation.prompts import PromptSet
 from pipeline.evaluation.shares import wilson_share
 from pipeline.judge.oracles.reading import ObjectReading, Reading
+from pipeline.judge.oracles.world.score import is_single
 from pipeline.synthetic.partial_captions import PartialCaption, partial_captions
 
 CLIPS_PER_CAPTION = 16  # seeds of each: enough to see whether it always gives the same
@@ -32,7 +33,7 @@ def unsaid_prompts(
     seen: PromptSet, in_play: Mapping[str, Sequence[Any]], count: int, seed: int
 ) -> UnsaidPrompts | None:
     """`count` prompts, a few captions by many seeds; None where captions of the set leave no way to leave out."""
-    single = [row for row, each in enumerate(seen.attributes) if len(each["objects"]) == 1]
+    single = [row for row, each in enumerate(seen.attributes) if is_single(each)]
     things = [seen.attributes[row]["objects"][0] for row in single]
     distinct = partial_captions(things, in_play, -(-count // CLIPS_PER_CAPTION), seed) if things else []
     if not distinct:

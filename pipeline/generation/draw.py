@@ -19,13 +19,16 @@ from pipeline.config.models import SamplingParams
 from pipeline.data.frames import enlarge, to_rgb
 from pipeline.data.gif import decode_gif, frame_delay_cs
 from pipeline.generation.clip_files import record, reserve, slug
+from pipeline.generation.prompt_list import ListedPrompt
 from pipeline.generation.unknown_words import Reader, known_words, unknown_words, word_notes
 from pipeline.model_io.model_card import ModelCard
 from pipeline.render.clips import write_clip
 from pipeline.runtime.device import find_device
+from pipeline.sampling.rollout import plan_windows, roll_out
 from pipeline.sampling.standing import SamplingChoice, standing_sampling
-from pipeline.sampling.video_model import VideoModel, load_model
+from pipeline.sampling.video_model import VideoModel, check_given, check_takes_frames, load_model
 
+BATCH_BYTES = 2**28  # of frames held at once: of very long clips fewer are drawn side by side
 UNLIKE = 1.6  # of VideoModel.caption_distance; train captions of the default set reach 1.4
 
 
@@ -36,35 +39,62 @@ class Request:
     prompt: str
     seed: int
     weight: float | None = None
+    named: str = ""  # by a list of prompts
 
     @property
     def name(self) -> str:
         """The file name that it gets where nobody has it."""
+        if self.named:
+            return self.named
         between = "" if self.weight is None else f"-between{self.weight:.2f}"
         return f"{slug(self.prompt)}-seed{self.seed}{between}"
 
 
-def draw(args: argparse.Namespace, prompts: Sequence[str], folder: Path) -> int:
+def draw(args: argparse.Namespace, listed: Sequence[ListedPrompt], folder: Path) -> int:
     """Draw each prompt by the model in `folder`; paths go to stdout. Returns the number of clips."""
     logging.getLogger("t2v").addHandler(logging.NullHandler())  # what it would say, the notes say
     model = load(folder, args)
     sampling = choose_sampling(folder, model.card, args)
     fps = playback_rate(model.card, args.frames, args.fps)
+    prompts = [each.prompt for each in listed]
     check_lengths(model, [*prompts, *([args.negative] if args.negative else [])])
     for note in [*prompt_notes(model, prompts), *option_notes(model, sampling.params, args, fps)]:
         say(note)
-    requests = list_requests(args, prompts)
+    requests = list_requests(args, listed)
     pair = [read_clip(path, model.card) for path in args.interpolate or ()]
+    given = given_frames(model.card, args)
     facts = {"negative": args.negative, "model": str(folder), "sampling_from": sampling.source}
     facts["sampling"] = sampling.params.model_dump(mode="json") if sampling.params else None
     facts |= {"between": list(map(str, args.interpolate)), "strength": args.strength} if args.interpolate else {}
-    for request, frames in sample_all(model, requests, sampling.params, args, pair):
+    facts |= {"first_frame": str(args.first_frame)} if args.first_frame else {}
+    facts |= {"continued": str(args.continued)} if args.continued else {}
+    for request, frames in sample_all(model, requests, sampling.params, args, pair, given):
         kept = frames if args.frames is None else keep_frames(frames, args.frames)
-        path = write(reserve(args.out, request.name, args.format), kept, fps, args)
-        made = {key: value for key, value in asdict(request).items() if value is not None}
+        place = args.out / request.name  # a list's name may lie in a folder below
+        path = write(reserve(place.parent, place.name, args.format), kept, fps, args)
+        made = {key: value for key, value in asdict(request).items() if value is not None and key != "named"}
         record(path, {**made, "frames": len(kept), "fps": fps, **facts})
         tqdm.write(str(path), file=sys.stdout)
     return len(requests)
+
+
+def given_frames(card: ModelCard, args: argparse.Namespace) -> np.ndarray | None:
+    """The first frames of every clip, uint8 (K, H, W, C), out of the picture or clip that the command names."""
+    path = args.first_frame or args.continued
+    if path is None:
+        return None
+    from pipeline.generation.given_clip import read_first_frame, read_last_frames, standing_fitting
+
+    if args.interpolate:
+        raise ValueError("--interpolate draws between two clips: leave out --first-frame and --continue")
+    check_takes_frames(card)
+    fitting = standing_fitting()
+    given = (read_first_frame if args.first_frame else read_last_frames)(path, card, fitting)
+    check_given(card, given[None])
+    say(fitting.said(path, card))
+    if args.continued:
+        say(f"note: each clip begins with the last {len(given)} frames of {path}, {len(given) / card.fps:g} s")
+    return given
 
 
 def load(folder: Path, args: argparse.Namespace) -> VideoModel:
@@ -75,6 +105,8 @@ def load(folder: Path, args: argparse.Namespace) -> VideoModel:
 
         if model.card.family != "unet":
             raise ValueError("--runtime onnx runs U-Nets; this is a GAN")
+        if args.first_frame or args.continued or (args.frames or 0) > model.card.frames:
+            raise ValueError("--runtime onnx draws from text alone: no first frame, no longer clips; take torch")
         model.network = load_onnx(folder, model.card, model.network.conditioning)
     return model
 
@@ -101,12 +133,12 @@ def flags(args: argparse.Namespace) -> dict[str, Any]:
 def playback_rate(card: ModelCard, frames: int | None, fps: float | None) -> float:
     """The rate asked for, else the one at which the kept frames last as long as the whole clip."""
     if frames is not None and frames > card.frames:
-        raise ValueError(f"--frames {frames} does not fit: this model makes {card.frames} frames; give at most that")
-    return fps or card.fps * (frames or card.frames) / card.frames
+        plan_windows(card, frames)
+    return fps or card.fps * min(1.0, (frames or card.frames) / card.frames)
 
 
 def keep_frames(frames: np.ndarray, count: int) -> np.ndarray:
-    """`count` of (F, H, W, C) at even distances from the first, as training takes them."""
+    """`count` of (F, H, W, C), or all of a longer clip, at even distances from the first, as training takes them."""
     from pipeline.model_io.clip_decoding import frame_indices
 
     return frames[frame_indices(len(frames), count)]
@@ -179,13 +211,22 @@ def option_notes(model: VideoModel, sampling: SamplingParams | None, args: argpa
     return notes
 
 
-def list_requests(args: argparse.Namespace, prompts: Sequence[str]) -> list[Request]:
-    """`num_samples` clips a prompt: seeds that count up, or places between two clips with one seed."""
+def list_requests(args: argparse.Namespace, listed: Sequence[ListedPrompt]) -> list[Request]:
+    """`num_samples` clips a prompt: seeds that count up, or places between two clips with one seed.
+
+    A list's clips have its names, where there are several of a prompt with their number.
+    """
     count = args.num_samples
-    if not args.interpolate:
-        return [Request(prompt, args.seed + k) for prompt in prompts for k in range(count)]
-    weights = [k / (count - 1) for k in range(count)] if count > 1 else [0.5]
-    return [Request(prompt, args.seed, weight) for prompt in prompts for weight in weights]
+    weights: list[float | None] = [None] * count
+    if args.interpolate:
+        weights = [k / (count - 1) for k in range(count)] if count > 1 else [0.5]
+    requests = []
+    for each in listed:
+        first = args.seed if each.seed is None else each.seed
+        for k, weight in enumerate(weights):
+            named = f"{each.name}-{k + 1}" if each.name and count > 1 else each.name
+            requests.append(Request(each.prompt, first + (k if weight is None else 0), weight, named))
+    return requests
 
 
 def read_clip(path: Path, card: ModelCard) -> np.ndarray:
@@ -215,13 +256,17 @@ def sample_all(
     sampling: SamplingParams | None,
     args: argparse.Namespace,
     pair: Sequence[np.ndarray],  # of the clips to interpolate; empty: none
+    given: np.ndarray | None,  # uint8 (K, H, W, C): first frames of every clip
 ) -> Iterator[tuple[Request, np.ndarray]]:
     """Each request with its frames uint8 (F, H, W, C), batch by batch; a bar of steps on a terminal."""
-    starts = range(0, len(requests), args.batch_size)
-    steps = sampling.num_inference_steps if sampling and not pair else 1
+    card = model.card
+    frames = max(args.frames or 0, card.frames)
+    batch_size = min(args.batch_size, max(1, BATCH_BYTES // (frames * card.resolution**2 * card.channels)))
+    starts = range(0, len(requests), batch_size)
+    steps = sampling.num_inference_steps * plan_windows(card, frames).count if sampling and not pair else 1
     with tqdm(total=len(starts) * steps, unit="step", desc=f"{len(requests)} clips", disable=None, leave=False) as bar:
         for start in starts:
-            batch = requests[start : start + args.batch_size]
+            batch = requests[start : start + batch_size]
             prompts, seeds = [request.prompt for request in batch], [request.seed for request in batch]
             if pair:
                 weights = [request.weight for request in batch if request.weight is not None]
@@ -230,7 +275,21 @@ def sample_all(
             else:
                 against = [args.negative] * len(batch) if args.negative else None
                 tick = lambda *_: bar.update()  # noqa: E731
-                clips = model.sample(prompts, seeds, sampling=sampling, negative=against, callback=tick)
+                clips = np.concatenate(
+                    list(
+                        roll_out(
+                            model,
+                            prompts,
+                            seeds,
+                            frames,
+                            given=None if given is None else given[None].repeat(len(batch), axis=0),
+                            sampling=sampling,
+                            negative=against,
+                            callback=tick,
+                        )
+                    ),
+                    axis=1,
+                )
             bar.update(1 if pair or sampling is None else 0)
             yield from zip(batch, clips, strict=True)
 

@@ -30,15 +30,15 @@ def read_prompts_file(path: Path) -> list[str]:
     """One prompt a line; blank lines and lines that begin with # are left out. Raises ValueError, one line."""
     if not path.is_file():
         raise ValueError(f"{path}: no such prompts file; give a text file with one prompt a line")
-    lines = (line.strip() for line in _decoded(path).splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     prompts = [line for line in lines if line and not line.startswith(COMMENT)]
     if not prompts:
         raise ValueError(f"{path}: no prompt in this file; write one a line (lines that begin with # are comments)")
     return prompts
 
 
-def _decoded(path: Path) -> str:
-    """UTF-8 with or without its mark, UTF-16 or UTF-32 with theirs."""
+def read_text(path: Path) -> str:
+    """UTF-8 with or without its mark, UTF-16 or UTF-32 with theirs. Raises ValueError, one line, on what is no text."""
     data = path.read_bytes()
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
     try:

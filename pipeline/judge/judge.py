@@ -25,6 +25,8 @@ from pipeline.judge.oracles.digits import read_digits
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import Scores, score_reading
 from pipeline.judge.oracles.shapes import read_shapes
+from pipeline.judge.oracles.world.reading import WorldReading, read_world
+from pipeline.judge.oracles.world.score import score_world
 from pipeline.judge.retrieval import Retrieval, TextHalf
 from pipeline.runtime.files import whole_folder, write_bytes, write_json
 from pipeline.runtime.row_file import RowFile
@@ -84,6 +86,8 @@ class Judge:
 
     def read(self, frames: np.ndarray) -> Reading:
         """Reading of a uint8 clip (F, H, W, 3). Raises ValueError for real video, which no oracle reads."""
+        if self.card.in_play.get("kind"):
+            return read_world(frames)
         if self.card.dataset == "shapes":
             return read_shapes(frames)
         if self.digit_reader is None:
@@ -92,6 +96,8 @@ class Judge:
 
     def score_reading(self, reading: Reading, attributes: Mapping[str, Any]) -> Scores:
         """A reading against the true attributes of a caption."""
+        if isinstance(reading, WorldReading):
+            return score_world(reading, attributes, self.card.in_play, resolution=self.card.resolution)
         return score_reading(reading, attributes, self.card.in_play, resolution=self.card.resolution)
 
     def score(self, frames: np.ndarray, attributes: Mapping[str, Any]) -> Scores:

@@ -175,8 +175,8 @@ def other_clip(clips: Sequence[TrueClip], clip: TrueClip) -> TrueClip:
 
 
 def shares_right(scores: Sequence[Mapping[str, bool | float]]) -> dict[str, float]:
-    """Mean of each right-or-wrong attribute over clips."""
-    names = [name for name, value in scores[0].items() if isinstance(value, bool)]
+    """Mean of each right-or-wrong attribute over clips; of those that every clip has."""
+    names = [name for name in scores[0] if all(isinstance(score.get(name), bool) for score in scores)]
     return {name: round(float(np.mean([score[name] for score in scores])), 4) for name in names}
 
 

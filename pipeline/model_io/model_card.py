@@ -51,6 +51,11 @@ class ModelCard:
         """(C, F, H, W) of one sample."""
         return self.channels, self.frames, self.resolution, self.resolution
 
+    @property
+    def given_frames(self) -> tuple[int, ...]:
+        """Numbers of first frames that it was trained to go on from, rising; empty: it draws from text alone."""
+        return tuple(sorted(self.params.get("train", {}).get("given_frames", ())))
+
     def section(self, name: str) -> dict[str, Any]:
         """A params section that the model was made with. Raises ValueError where the card lacks it."""
         if name not in self.params:

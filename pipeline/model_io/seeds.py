@@ -12,6 +12,7 @@ EPOCH_STREAM = 0  # the order of the clips
 STEP_STREAM = 1  # captions, mirroring and a seed for each position of a batch
 DRAW_STREAM = 2  # times, dropped captions, codes
 NOISE_STREAM = 4  # of validation
+GIVEN_STREAM = 5  # noise on given frames
 
 
 def derive_seed(*parts: int) -> int:

@@ -51,6 +51,14 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
+class GivenFrames:
+    """Results of stage frames, of a model that was trained for given frames."""
+
+    metrics: dict[str, Any]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything of one revision."""
 
@@ -60,6 +68,7 @@ class Run:
     models: tuple[ModelResult, ...]
     ladder: Any
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)  # set.json by set
+    given: GivenFrames | None = None  # None: the model draws from text alone
 
     @property
     def dataset(self) -> str:
@@ -104,7 +113,16 @@ def gather_run(files: Files, name: str, *, prefix: str = "") -> Run:
         models=models,
         ladder=_json(files, "models/judge/ladder.json"),
         sets=sets,
+        given=_given(files),
     )
+
+
+def _given(files: Files) -> GivenFrames | None:
+    metrics = _json(files, "metrics/frames.json")
+    if not metrics.get("trained"):
+        return None
+    data = files.read("evaluations/frames/samples.parquet")
+    return GivenFrames(metrics, tuple(read_samples(io.BytesIO(data))) if data is not None else ())
 
 
 def _model(files: Files, model: str, prefix: str) -> ModelResult | None:

@@ -23,7 +23,8 @@ from pipeline.report.overview import headline, overview_chart, repeats_note, sta
 from pipeline.report.pictures import Sheet
 from pipeline.report.provenance import changes, stage_lines
 from pipeline.report.samples import galleries, longest, sample_kinds
-from pipeline.report.unsaid import unsaid_charts, unsaid_rows
+from pipeline.report.sections.given import given_results
+from pipeline.report.sections.unsaid import unsaid_charts, unsaid_rows
 from pipeline.runtime.files import write_text
 
 HERE = Path(__file__).parent
@@ -42,16 +43,25 @@ def write_page(
     write_text(path, page)
 
 
-def environment() -> Environment:
-    """Jinja with the page's filters; everything is escaped."""
+def environment(*folders: Path) -> Environment:
+    """Jinja with the page's filters, templates of other `folders` first; everything is escaped."""
     made = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([*folders, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters["shown"] = shown
     made.filters["words"] = lambda key: str(key).replace("_", " ").replace(".", " ").capitalize()
     made.filters["value"] = lambda value: "–" if value is None else yaml.safe_dump(value).strip().removesuffix("\n...")
     made.globals["why_none"] = why_none
     return made
+
+
+def style_and_script() -> dict[str, Markup]:
+    """The files that every page holds."""
+    return {name: Markup((HERE / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
 
 
 def shown(value: Any, style: str) -> str:
@@ -84,6 +94,7 @@ def _context(
         "has_readers": any("oracle_on_real.unread" in model.metrics for model in models),
         "has_oracle": any("seen.joint" in model.metrics for model in models),
         "kinds": kinds,
+        "given": given_results(runs, report),
         "failures": list(galleries(models, report.prompts)),
         "accuracy": accuracy(models),
         "unsaid": unsaid_rows(models),
@@ -99,8 +110,7 @@ def _context(
         "stages": stage_lines(runs),
         "all_params": yaml.safe_dump(runs[-1].params, sort_keys=False),
         "max_frames": longest(kinds),
-        "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        "js": Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        **style_and_script(),
     }
     return {**context, "sections": [(id_, name) for id_, name, there in _contents(context) if there]}
 
@@ -113,6 +123,7 @@ def _eyebrow(runs: Sequence[Run]) -> str:
 def _contents(context: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     yield "overview", "Overview", True
     yield "samples", "Samples", context["kinds"]
+    yield "given", "Given frames", context["given"]
     yield "failures", "Failures", context["failures"]
     yield "accuracy", "Accuracy", context["accuracy"]
     yield "unsaid", "Unsaid", context["unsaid"]

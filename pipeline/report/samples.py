@@ -134,7 +134,7 @@ def _prompt(models: Sequence[ModelResult], shown: Sequence[Sequence[Sample]], in
     return Prompt(caption, playing(real) if real else None, columns, failures)
 
 
-def _in_words(reading: Mapping[str, str]) -> str:
+def reading_in_words(reading: Mapping[str, str]) -> str:
     """The oracle's reading, for a line under a clip; of many things only their number."""
     things = max((value.count(" and ") + 1 for value in reading.values()), default=0)
     if things > MOST_THINGS:
@@ -145,7 +145,7 @@ def _in_words(reading: Mapping[str, str]) -> str:
 
 def playing(sample: Sample, label: str = "Real clip") -> PlayingClip:
     """A stored sample as the page plays it."""
-    real, scores = sample.role == "real", sample.scores
+    real, scores = sample.role in ("real", "given"), sample.scores
     wrong = ", ".join(name.replace("_", " ") for name in scores.wrong) if scores else ""
     verdict = "" if scores is None else ", right" if scores.right else f", wrong: {wrong}"
     return PlayingClip(
@@ -155,6 +155,6 @@ def playing(sample: Sample, label: str = "Real clip") -> PlayingClip:
         kind=sample.kind,
         right=scores.right if scores and not real else None,
         wrong=wrong,
-        reading=_in_words(scores.reading) if scores else "",
+        reading=reading_in_words(scores.reading) if scores else "",
         note="" if real else f"seed {sample.seed}",
     )

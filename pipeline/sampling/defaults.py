@@ -9,10 +9,12 @@ hold the same values (a test compares them). A model that wants others, such as 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipeline.config.earlier import in_todays_keys
 from pipeline.config.models import DiffusionParams, SamplingParams
 from pipeline.model_io.model_card import ModelCard, read_section
 from pipeline.runtime.files import write_json
@@ -25,6 +27,7 @@ FLOW = SamplingParams(
     guidance_scale=2.0,
     guidance_interval=(0.65, 1.0),
     eta=1.0,
+    given_frames=0,
 )
 BETAS = SamplingParams(
     sampler="ddpm",
@@ -33,6 +36,7 @@ BETAS = SamplingParams(
     guidance_scale=2.0,
     guidance_interval=(0.0, 1.0),
     eta=1.0,
+    given_frames=0,
 )
 
 
@@ -51,11 +55,20 @@ def folder_sampling(folder: Path, card: ModelCard) -> SamplingParams | None:
     if not path.is_file():
         return default_sampling(read_section(DiffusionParams, card, "diffusion"))
     try:
-        return SamplingParams.model_validate_json(path.read_bytes())
+        return SamplingParams.model_validate_json(_in_todays_keys(path.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
         raise ValueError(f"{path}: {key}: {first['msg']} (value {first['input']!r}); mend it or delete it") from None
+
+
+def _in_todays_keys(data: bytes) -> bytes:
+    """A sampling file of any version; what is no JSON object is left for pydantic to tell."""
+    try:
+        tree = json.loads(data)
+    except ValueError:
+        return data
+    return json.dumps(in_todays_keys({"sampling": tree})["sampling"]).encode() if isinstance(tree, dict) else data
 
 
 def write_sampling(folder: Path, sampling: SamplingParams) -> Path:

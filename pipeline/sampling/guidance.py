@@ -1,4 +1,5 @@
-"""From a network to a denoiser: text, classifier-free guidance and thresholding, bound before a sampler sees them.
+"""From a network to a denoiser: text, given frames, classifier-free guidance and thresholding, bound before a sampler
+sees them.
 
 The conditional and the unconditional prediction are one batch of the network; where guidance makes no difference
 (scale 1 or 0, no text, outside the interval) only one of them is computed.
@@ -7,7 +8,7 @@ The conditional and the unconditional prediction are one batch of the network; w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,7 @@ class GuidedDenoiser:
     negative: TextBatch | None
     guidance_scale: float
     guidance_interval: tuple[float, float]
+    given: Tensor | None = None  # (B, C, K, H, W) in [-1, 1]: the first K frames of what is drawn
 
     def alpha(self, t: Tensor) -> Tensor:
         return self.diffusion.alpha(t)
@@ -57,7 +59,8 @@ class GuidedDenoiser:
             cond, uncond = self._predict_both(x_t, t, self.text)  # (B, C, F, H, W) each
             x0_pred = uncond + scale * (cond - uncond)
         params = self.diffusion.params
-        return threshold(x0_pred, params.threshold_percentile if params.dynamic_thresholding else None)
+        x0_pred = threshold(x0_pred, params.threshold_percentile if params.dynamic_thresholding else None)
+        return x0_pred if self.given is None else torch.cat([self.given, x0_pred[:, :, self.given.shape[2] :]], dim=2)
 
     def _predict(self, x_t: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor:
         """One pass through the network, as x0_pred in x_t's type; no text is the null caption."""
@@ -84,23 +87,39 @@ def guided_denoiser(
     text: TextBatch | None,
     sampling: SamplingParams,
     negative: TextBatch | None = None,
+    given: Tensor | None = None,  # (B, C, K, H, W) in [-1, 1], of a network that takes frames
 ) -> GuidedDenoiser:
     """Bind a network, one caption a sample and the guidance of `sampling` into a denoiser for the samplers.
 
-    `negative` (one caption a sample) takes the null caption's place: the sample is driven away from it.
+    `negative` (one caption a sample) takes the null caption's place: the sample is driven away from it. `given` frames
+    are seen by the network, and stand in each x0_pred as they are.
     """
     if negative is not None and text is None:
         raise ValueError("a negative prompt needs a prompt: give text, or drop negative")
     if negative is not None and text is not None and len(negative) != len(text):
         raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: give one for each")
     return GuidedDenoiser(
-        model=model,
+        model=model if given is None else _giving(model, given),
         diffusion=diffusion,
         text=text,
         negative=negative,
         guidance_scale=sampling.guidance_scale,
         guidance_interval=sampling.guidance_interval,
+        given=given,
     )
+
+
+def _giving(model: Any, given: Tensor) -> VideoNetwork:
+    """A network that takes frames as one that sees `given` (B, C, K, H, W), for once or twice the batch."""
+
+    def network(x: Tensor, t: Tensor, text: TextBatch | None, drop_text: Tensor | None = None) -> Tensor:
+        count, frames = given.shape[2], x.shape[2]
+        padded = F.pad(given, (0, 0, 0, 0, 0, frames - count)).repeat(len(x) // len(given), 1, 1, 1, 1)
+        num_given = torch.full((len(x),), count, device=x.device)
+        prediction: Tensor = model(x, t, text, drop_text, given=padded, num_given=num_given)
+        return prediction
+
+    return network
 
 
 def threshold(x0_pred: Tensor, percentile: float | None) -> Tensor:

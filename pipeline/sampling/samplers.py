@@ -173,6 +173,7 @@ def sample_video(
     shape: tuple[int, int, int, int],  # (C, F, H, W)
     device: torch.device | str,
     negative: TextBatch | None = None,
+    given: Tensor | None = None,  # (B, C, K, H, W) in [-1, 1]: their first frames, of a network that takes frames
     callback: Callback | None = None,
 ) -> Tensor:
     """(B, C, F, H, W) float32 in [-1, 1], one sample a seed. The network has to be in eval mode."""
@@ -180,7 +181,8 @@ def sample_video(
     if text is not None and len(text) != len(seeds):
         raise ValueError(f"{len(text)} captions for {len(seeds)} seeds: give one seed for each caption")
     text, negative = (None if each is None else each.to(device) for each in (text, negative))
-    denoise = guided_denoiser(model, diffusion, text, sampling, negative)
+    given = None if given is None else given.to(device)
+    denoise = guided_denoiser(model, diffusion, text, sampling, negative, given)
     generators = seeded_generators(seeds)
     x = draw_noise(generators, shape).to(device)  # (B, C, F, H, W)
     times = diffusion.times(sampling.num_inference_steps, sampling.shift)  # (steps + 1,)

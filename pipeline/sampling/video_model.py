@@ -58,6 +58,7 @@ def build_network(card: ModelCard) -> nn.Module:
         resolution=card.resolution,
         channels=card.channels,
         text_width=card.text["width"],
+        takes_frames=bool(card.given_frames),
     )
 
 
@@ -97,18 +98,24 @@ class VideoModel:
         text: TextBatch | None = None,  # the captions' vectors, where they are at hand: nothing is encoded then
         sampling: SamplingParams | None = None,  # None: the model's own; acts on diffusion models, like the rest
         negative: Sequence[str] | None = None,  # one per caption: what to steer away from
+        given: np.ndarray | None = None,  # uint8 (B, K, H, W, C): the clips' first K frames, as they stand in them
         callback: Callback | None = None,
     ) -> np.ndarray:
-        """uint8 (B, F, H, W, C), one clip per caption and seed. Raises ValueError where their numbers differ."""
-        _check_counts(captions=captions, seeds=seeds, vectors=text, negatives=negative)
+        """uint8 (B, F, H, W, C), one clip per caption and seed.
+
+        Raises ValueError where their numbers differ, or the model was not trained for as many given frames.
+        """
+        _check_counts(captions=captions, seeds=seeds, vectors=text, negatives=negative, given=given)
         _check_seeds(seeds)
+        if given is not None:
+            check_given(self.card, given)
         with torch.inference_mode():
             if self.card.family == "gan":
                 video = self.network.sample(list(captions), list(seeds))  # type: ignore[operator]
             else:
                 against = None if negative is None else self.encode(negative)
                 video = self._diffuse(
-                    self.encode(captions) if text is None else text, seeds, sampling, against, callback
+                    self.encode(captions) if text is None else text, seeds, sampling, against, given, callback
                 )
         return _to_frames(video)
 
@@ -167,6 +174,7 @@ class VideoModel:
         seeds: Sequence[int],
         sampling: SamplingParams | None,
         negative: TextBatch | None,
+        given: np.ndarray | None,
         callback: Callback | None,
     ) -> Tensor:
         from pipeline.sampling.samplers import sample_video
@@ -180,6 +188,7 @@ class VideoModel:
             shape=self.card.shape,
             device=self.device,
             negative=negative.to(self.device) if negative is not None else None,
+            given=to_model(given) if given is not None else None,
             callback=callback,
         )
 
@@ -191,6 +200,29 @@ class VideoModel:
     def _own_sampling(self) -> SamplingParams:
         assert self.sampling is not None, "a diffusion model needs sampling params: load_model gives it its own"
         return self.sampling
+
+
+def check_takes_frames(card: ModelCard) -> None:
+    """Raise ValueError where a model was not trained for given frames."""
+    if card.family == "gan":
+        raise ValueError("a GAN draws from noise alone: given frames need a diffusion model that was trained for them")
+    if not card.given_frames:
+        raise ValueError(
+            "this model was not trained for given frames: train one with train.given_frames [1, 2, 4, 8] (the preset "
+            "frames does)"
+        )
+
+
+def check_given(card: ModelCard, given: np.ndarray) -> None:
+    """Raise ValueError where a model cannot go on from `given` frames, uint8 (B, K, H, W, C)."""
+    check_takes_frames(card)
+    if given.shape[1] not in card.given_frames:
+        trained = ", ".join(map(str, card.given_frames))
+        raise ValueError(f"{given.shape[1]} given frames: this model was trained for {trained} of its {card.frames}")
+    shape = (card.resolution, card.resolution, card.channels)
+    if given.dtype != np.uint8 or given.shape[2:] != shape:
+        ours = ", ".join(map(str, shape))
+        raise ValueError(f"given frames are {given.dtype} {given.shape}; this model's are uint8 (B, K, {ours})")
 
 
 def _check_counts(**given: Sized | None) -> None:

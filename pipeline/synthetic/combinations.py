@@ -96,6 +96,11 @@ def _starved(
     )
 
 
+def key_of(split: str, index: int) -> str:
+    """The key of one clip."""
+    return f"{split}-{index:06d}"
+
+
 def clip_seed(seed: int, split: str, index: int) -> int:
     """The seed of one clip, from which alone its picture is drawn."""
     return int(np.random.SeedSequence([seed, SPLITS.index(split), index]).generate_state(1)[0])

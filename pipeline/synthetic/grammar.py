@@ -155,14 +155,19 @@ def choose(grammar: Grammar, split: str, several: bool, count: int, rng: np.rand
 
 def say(template: Template, objects: Sequence[ObjectPhrase], background: str | None) -> str:
     """The caption of a template for a meaning."""
-    where = ""
-    if background is not None:
-        where = f" {BEFORE_BACKGROUND[template.before % len(BEFORE_BACKGROUND)]} {BACKGROUNDS[background]} background"
+    where = place(template, background)
     clauses = [template.clause.format_map(_slots(template, item, where)) for item in objects]
     if not template.join:
         return clauses[0]
     text = f" {template.join} ".join([", ".join(clauses[:-1]), clauses[-1]])
     return template.opening + text + where
+
+
+def place(template: Template, background: str | None) -> str:
+    """The words for a background, " on a striped background"; none for None."""
+    if background is None:
+        return ""
+    return f" {BEFORE_BACKGROUND[template.before % len(BEFORE_BACKGROUND)]} {BACKGROUNDS[background]} background"
 
 
 def _slots(template: Template, item: ObjectPhrase, where: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config.data import MovingMnistParams
 from pipeline.data.shards import Row
 from pipeline.synthetic import motion
-from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, pick
+from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, key_of, pick
 from pipeline.synthetic.digits import DigitBank, glyph
 from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
@@ -65,7 +65,7 @@ class DigitsSet:
         templates = choose(self.grammar, split, count > 1, p.captions_per_clip, rng)
         phrases = [ObjectPhrase("digit", str(figure.digit), figure.motion) for figure in figures]
         return Row(
-            key=f"{split}-{index:06d}",
+            key=key_of(split, index),
             split=split,
             captions=tuple(say(template, phrases, None) for template in templates),
             n_frames=p.frames,
@@ -93,6 +93,13 @@ class DigitsSet:
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,
+        }
+
+    def sayings(self) -> dict[ObjectPhrase, dict[str, Any]]:
+        """Every digit as captions say it, with its attributes."""
+        return {
+            ObjectPhrase("digit", digit, how): {"digit": int(digit), "motion": how}
+            for digit, how in (*self.combinations.seen, *self.combinations.held_out)
         }
 
     def _scene(

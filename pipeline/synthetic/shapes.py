@@ -1,6 +1,7 @@
 """The shapes set: coloured objects that move as their captions say, with the truth of every frame beside them.
 
-`ShapesSet.row(split, index)` draws one clip from its seed; nothing else is stored or shared.
+`ShapesSet.row(split, index)` draws one clip from its seed; nothing else is stored or shared. Clips of the kind
+`objects` are drawn here, those of other kinds as kinds/ lays them out.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from pipeline.config.data import ShapesParams
 from pipeline.data.shards import Row
 from pipeline.synthetic import motion
 from pipeline.synthetic.backgrounds import make_background
-from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, pick
+from pipeline.synthetic.combinations import Combination, CombinationSplit, clip_seed, hold_out, key_of, pick
 from pipeline.synthetic.draw import draw
 from pipeline.synthetic.grammar import Grammar, ObjectPhrase, build_grammar, choose, say
 from pipeline.synthetic.indexed_gif import encode_indexed_gif
+from pipeline.synthetic.kinds.drawn import KINDS, describe, kind_row
+from pipeline.synthetic.kinds.kind import Kind
 from pipeline.synthetic.scene import SceneObject, every_colour, paint, truth, unplaced
 
 SECTION = "shapes"
+OBJECTS = "objects"  # the kind of one and several things on their own ways
 SEVERAL_SIZES = ("small", "medium")  # large objects leave each other no room to move
 COMPANION_TRIES = 500
 
@@ -40,6 +44,8 @@ class ShapesSet:
     params: ShapesParams
     combinations: CombinationSplit
     grammar: Grammar
+    kinds: tuple[Kind, ...] = ()  # beside `objects`
+    shares: tuple[str, ...] = (OBJECTS,)  # kinds by turns of clips; `objects` has a turn for each number of them
 
     @property
     def name(self) -> str:
@@ -47,8 +53,22 @@ class ShapesSet:
 
     def row(self, split: str, index: int) -> Row:
         """Clip `index` of a split, the same whatever else is made."""
+        name, place = self._turn(index)
+        if name != OBJECTS:
+            kind = next(kind for kind in self.kinds if kind.name == name)
+            return kind_row(kind, self.params, split, index, place)
+        return self._objects_row(split, index, place)
+
+    def _turn(self, index: int) -> tuple[str, int]:
+        """The kind of a clip, and its number among the clips of that kind."""
+        round_, place = divmod(index, len(self.shares))
+        name = self.shares[place]
+        return name, round_ * self.shares.count(name) + self.shares[:place].count(name)
+
+    def _objects_row(self, split: str, clip: int, index: int) -> Row:
+        """Clip `clip` of a split, the one of number `index` among those of objects."""
         params = self.params
-        seed = clip_seed(params.seed, split, index)
+        seed = clip_seed(params.seed, split, clip)
         rng = np.random.default_rng(seed)
         pool = self.combinations.held_out if split == "held_out" else self.combinations.seen
         combination = pick(pool, params.seed, split, index)
@@ -65,7 +85,7 @@ class ShapesSet:
         drawing = draw(background, objects, paints)
         templates, captions = self._captions(split, things, option, rng)
         return Row(
-            key=f"{split}-{index:06d}",
+            key=key_of(split, clip),
             split=split,
             captions=captions,
             n_frames=params.frames,
@@ -74,6 +94,7 @@ class ShapesSet:
             source=SECTION,
             attributes={
                 "set": SECTION,
+                **({"kind": OBJECTS} if self.kinds else {}),
                 "seed": seed,
                 "background": background.name,
                 "background_colours": [list(tone) for tone in background.tones],
@@ -94,15 +115,29 @@ class ShapesSet:
             "background": p.backgrounds,
             "objects": p.objects,
         }
+        kinds = {"kind": p.kinds} if self.kinds else {}
         return {
             "set": SECTION,
-            "attributes": {name: list(values) for name, values in attributes.items()},
+            "attributes": {name: list(values) for name, values in (attributes | kinds).items()},
+            **({"kinds": {kind.name: describe(kind) for kind in self.kinds}} if self.kinds else {}),
             "held_out": [list(item) for item in self.combinations.held_out],
             "templates": self.grammar.ids(),
             "resolution": p.resolution,
             "frames": p.frames,
             "fps": p.fps,
         }
+
+    def sayings(self) -> dict[ObjectPhrase, dict[str, Any]]:
+        """Every object as captions say it, with its attributes; of what no caption says, the first value."""
+        said: dict[ObjectPhrase, dict[str, Any]] = {}
+        for shape, colour, how in (*self.combinations.seen, *self.combinations.held_out):
+            turns = [each for each in self.params.colours if each != colour] if how == "change-colour" else [""]
+            for option in self._options((shape, colour, how)):
+                for colour_to in turns:
+                    thing = SceneObject(shape, colour, how, option.size, option.speed, colour_to)
+                    told = {"shape": shape, "colour": colour, "size": option.size, "motion": how, "speed": option.speed}
+                    said.setdefault(self._phrase(thing), told | ({"colour_to": colour_to} if colour_to else {}))
+        return said
 
     def _options(self, combination: Combination) -> list[Option]:
         """Every way to say the rest of a combination's meaning."""
@@ -190,4 +225,6 @@ def shapes_set(params: ShapesParams) -> ShapesSet:
         if not (shape == "circle" and how.startswith("rotate"))
     )
     combinations = hold_out(every, params, section=SECTION, attributes=("shape", "colour", "motion"))
-    return ShapesSet(params, combinations, build_grammar(params, params.objects))
+    kinds = tuple(KINDS[name](params) for name in params.kinds if name != OBJECTS)
+    shares = [name for name in params.kinds for _ in range(len(params.objects) if name == OBJECTS else 1)]
+    return ShapesSet(params, combinations, build_grammar(params, params.objects), kinds, tuple(shares))

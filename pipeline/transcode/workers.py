@@ -146,6 +146,11 @@ def transcode_batch(settings: BatchSettings, entries: Sequence[VideoEntry]) -> l
     return [_read_and_transcode(settings, archive, entry) for entry in entries]
 
 
+def transcode_file(source: Path, spec: FrameSpec, fps: float, limits: Limits) -> ClipAnswer:
+    """One file as a GIF, or the reason why not, whatever happens to the decoder."""
+    return _transcode(ClipJob(source.resolve(), spec, fps, None), limits)
+
+
 def _read_and_transcode(settings: BatchSettings, archive: VideoArchive, entry: VideoEntry) -> ClipAnswer:
     same = (settings.spec, settings.fps, settings.decoder)
     with tempfile.TemporaryDirectory() if entry.size > IN_MEMORY_BYTES else contextlib.nullcontext() as folder:

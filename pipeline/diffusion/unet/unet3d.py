@@ -119,6 +119,28 @@ class Render(nn.Module):
         return F.silu(self.expand(self.norm(x)))
 
 
+class GivenFrames(nn.Module):
+    """Given frames as a term of the stem's cells: the pixels, and which frames they are.
+
+    It begins at zero, so that a network learns from its first step as one that is given nothing does.
+    """
+
+    def __init__(self, channels: int, dim: int, p: UnetParams) -> None:
+        super().__init__()
+        self.pf, self.ph = p.fold_frames[0], p.patch
+        width = self.pf * (channels * p.patch**2 + 1)
+        self.conv = nn.Conv2d(width, dim, p.init_kernel_size, padding=p.init_kernel_size // 2, bias=False)
+        nn.init.zeros_(self.conv.weight)
+
+    def forward(self, given: Tensor, num_given: Tensor) -> Tensor:
+        """Frames (B, C, F, H, W), 0 where none is given, and their numbers (B,) to (B f, dim, H / patch, W / patch)."""
+        pattern = "b c (f pf) (h ph) (w pw) -> (b f) h w (c pf ph pw)"
+        cells = rearrange(given, pattern, pf=self.pf, ph=self.ph, pw=self.ph)
+        mask = rearrange(given_mask(num_given, given.shape[2]), "b (f pf) -> (b f) 1 1 pf", pf=self.pf)
+        mask = mask.to(cells.dtype).expand(-1, *cells.shape[1:3], -1)
+        return self.conv(torch.cat([cells, mask], dim=-1).permute(0, 3, 1, 2))  # channels_last
+
+
 class Level(nn.Module):
     """Blocks, then attention, at one grid; positions are added after the first block, which has the level's width."""
 
@@ -139,7 +161,9 @@ class Level(nn.Module):
 class UNet3D(nn.Module):
     """See the module. Build it with `build_unet`, which checks the shapes."""
 
-    def __init__(self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> None:
+    def __init__(
+        self, p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int, takes_frames: bool
+    ) -> None:
         super().__init__()
         self.p = p
         self.channels_out = p.out_dim or channels
@@ -166,6 +190,7 @@ class UNet3D(nn.Module):
         wide = p.dim if p.final_block else dims[0] * 2
         self.render = Render(wide, p.head_dim, first, self.conditioning.out_dim, self.norm) if p.head_dim else None
         self.head = CellLinear(p.head_dim or wide, self.channels_out * self.unfolds[0] * p.patch**2)
+        self.stem_given = GivenFrames(channels, first, p) if takes_frames else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _build_levels(self, dims: list[int]) -> None:
@@ -249,12 +274,14 @@ class UNet3D(nn.Module):
         drop_text: Tensor | None = None,  # (B,) bool: these captions are the null caption
         focus_present: Tensor | None = None,  # (B,) bool: temporal attention sees its own frame only
         drop_pooled: Tensor | None = None,  # (B,) bool: the pooled vector is hidden, the tokens stay
+        given: Tensor | None = None,  # (B, C, F, H, W): the first frames as they are to be, the others 0
+        num_given: Tensor | None = None,  # (B,): how many they are
     ) -> Tensor:  # (B, C_out, F, H, W)
         # f: frames of a level's grid, c: its channels; a level's grid has half the h and w of the one before
         condition = self.conditioning(t, text, drop_text, drop_pooled)
         grids = {n: self._grid(n, x, condition, focus_present) for n in {*self.down_frames, *self.up_frames}}
         conds = {n: _per_frame(condition.vector, n) for n in grids}  # (B, f or 1, D)
-        x = first = self._stem(x, grids[self.grid_frames])  # (B f, dim, H / patch, W / patch)
+        x = first = self._stem(x, grids[self.grid_frames], given, num_given)  # (B f, dim, H / patch, W / patch)
 
         # Down
         skips: list[Tensor] = []
@@ -296,11 +323,15 @@ class UNet3D(nn.Module):
             focus_present=focus_present,
         )
 
-    def _stem(self, x: Tensor, grid: Grid) -> Tensor:
+    def _stem(self, x: Tensor, grid: Grid, given: Tensor | None, num_given: Tensor | None) -> Tensor:
         """(B, C, F, H, W) to (B f, dim, H / patch, W / patch)."""
         pf, ph = self.p.fold_frames[0], self.p.patch
         cells = rearrange(x, "b c (f pf) (h ph) (w pw) -> (b f) h w (c pf ph pw)", pf=pf, ph=ph, pw=ph)
         x = self.stem(cells.permute(0, 3, 1, 2))  # channels_last, in one copy
+        if given is not None:
+            assert self.stem_given is not None, "a network that takes no frames is given some"
+            assert num_given is not None
+            x = x + self.stem_given(given, num_given)
         if self.stem_positions is not None:
             x = self.stem_positions(x, grid)
         return x if self.stem_attention is None else self.stem_attention(x, grid)
@@ -310,6 +341,11 @@ class UNet3D(nn.Module):
         pf, ph = self.unfolds[0], self.p.patch
         pattern = "(b f) h w (c pf ph pw) -> b c (f pf) (h ph) (w pw)"
         return rearrange(x.permute(0, 2, 3, 1), pattern, f=self.up_frames[0], pf=pf, ph=ph, pw=ph)
+
+
+def given_mask(num_given: Tensor, frames: int) -> Tensor:
+    """(B, frames) bool, True for the first `num_given` (B,) of them."""
+    return torch.arange(frames, device=num_given.device) < num_given[:, None]
 
 
 def frames_per_level(frames: int, folds: Sequence[int]) -> list[int]:
@@ -324,10 +360,25 @@ def _per_frame(vector: Tensor, frames: int) -> Tensor:
     return vector.unflatten(1, (frames, -1)).mean(dim=2)
 
 
-def build_unet(p: UnetParams, *, frames: int, resolution: int, channels: int, text_width: int) -> UNet3D:
+def build_unet(
+    p: UnetParams,
+    *,
+    frames: int,
+    resolution: int,
+    channels: int,
+    text_width: int,
+    takes_frames: bool = False,  # whether it can be given a clip's first frames
+) -> UNet3D:
     """The network for videos (B, channels, frames, resolution, resolution) and captions of `text_width`.
 
     Raises ValueError, naming the key, where the patches and levels do not divide the video.
     """
     p.check_size(frames, resolution)
-    return UNet3D(p, frames=frames, resolution=resolution, channels=channels, text_width=text_width)
+    return UNet3D(
+        p,
+        frames=frames,
+        resolution=resolution,
+        channels=channels,
+        text_width=text_width,
+        takes_frames=takes_frames,
+    )

@@ -74,8 +74,26 @@ def find_palette(frames: np.ndarray) -> Palette:
     return Palette(np.stack(colours), noise)
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """Foreground, one entry per pixel: where it is, how far from the background (RGB units), and whose it is."""
+
+    frame: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    far: np.ndarray
+    label: np.ndarray  # 0, 1, … of `n` blobs
+    n: int
+    speck_area: float
+
+
 def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
-    """Every connected thing of each frame of uint8 (F, H, W, 3) that is not background.
+    """Every connected thing of each frame of uint8 (F, H, W, 3) that is not background."""
+    return measure_pixels(frames, find_pixels(frames, palette), palette)
+
+
+def find_pixels(frames: np.ndarray, palette: Palette) -> Pixels:
+    """The foreground of uint8 (F, H, W, 3), joined into blobs.
 
     Things a pixel apart stay apart: blobs are joined through pixels that are full beside their neighbours, and the soft
     edge is shared out afterwards.
@@ -98,7 +116,7 @@ def find_blobs(frames: np.ndarray, palette: Palette) -> Blobs:
     frame, rest = np.divmod(where, (h + 2) * (w + 2))
     y, x = np.divmod(rest, w + 2)
     speck_area = float(sizes[number == 0].sum())
-    return _measure(frames, frame, y - 1, x - 1, flat[where], label, int(number.max(initial=0)), speck_area, palette)
+    return Pixels(frame, y - 1, x - 1, flat[where], label, int(number.max(initial=0)), speck_area)
 
 
 def number_large(sizes: np.ndarray, least: float) -> np.ndarray:
@@ -139,17 +157,9 @@ def background_distance(frames: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.sqrt(squared, out=squared)
 
 
-def _measure(
-    frames: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    far: np.ndarray,  # from the background, RGB units
-    label: np.ndarray,
-    n: int,
-    speck_area: float,
-    palette: Palette,
-) -> Blobs:
+def measure_pixels(frames: np.ndarray, pixels: Pixels, palette: Palette) -> Blobs:
+    """Blobs of labelled pixels of uint8 frames (F, H, W, 3)."""
+    frame, y, x, far, label, n = pixels.frame, pixels.y, pixels.x, pixels.far, pixels.label, pixels.n
     middling = _mean(far, np.ones(len(far), bool), label, n)
     full = _mean(far, far >= middling[label], label, n)  # the object's own distance, free of its soft edge
     alpha = (far / np.maximum(full[label], 1e-6)).clip(max=1.0)
@@ -158,7 +168,7 @@ def _measure(
     colour = np.stack([_mean(rgb[:, c], core, label, n) for c in range(3)], axis=1)
     variance = _mean(((rgb - colour[label]) ** 2).sum(axis=1), core, label, n) - palette.noise**2
     spread = np.sqrt(variance.clip(min=0.0))
-    return measure_blobs(frame, y, x, alpha, label, colour=colour, colour_spread=spread, speck_area=speck_area)
+    return measure_blobs(frame, y, x, alpha, label, colour=colour, colour_spread=spread, speck_area=pixels.speck_area)
 
 
 def measure_blobs(

@@ -28,9 +28,9 @@ def score_reading(
     """
     truths = attributes["objects"]
     said = [name for name in ("shape", "colour", "digit", "motion") if name in truths[0]]
-    said += [name for name in ("size", "speed") if len(in_play.get(name, ())) > 1]
+    said += [name for name in ("size", "speed") if name in truths[0] and len(in_play.get(name, ())) > 1]
     count_right = reading.count == len(truths)
-    pairs = _pair(reading.objects, truths, said)
+    pairs = pair_things(reading.objects, truths, said)
     result: dict[str, bool | float] = {"count": count_right}
     for name in said:
         result[name] = len(pairs) == len(truths) and all(_right(thing, truth, name) for thing, truth in pairs)
@@ -45,7 +45,7 @@ def score_reading(
     return result
 
 
-def _pair(
+def pair_things(
     things: Sequence[ObjectReading], truths: Sequence[Mapping[str, Any]], said: Sequence[str]
 ) -> list[tuple[ObjectReading, Mapping[str, Any]]]:
     """Each truth with the thing that fits it best, over all ways to pair them; nothing where there are too few."""
@@ -68,6 +68,7 @@ def _right(thing: ObjectReading, truth: Mapping[str, Any], name: str) -> bool:
 
 def _speed_error(thing: ObjectReading, truth: Mapping[str, Any], reading: Reading, resolution: int | None) -> float:
     """|measured - true| / true, both over the whole clip, so that other frame counts and resolutions compare."""
-    true_path = truth["speed_px"] * (len(truth["trajectory"]) - 1) / (resolution or reading.height)
+    n_frames = truth["frames"] if "frames" in truth else len(truth["trajectory"])  # a prompt list says no more
+    true_path = truth["speed_px"] * (n_frames - 1) / (resolution or reading.height)
     path = thing.speed_px * (reading.n_frames - 1) / reading.height
     return abs(path - true_path) / true_path

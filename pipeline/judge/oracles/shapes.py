@@ -44,12 +44,13 @@ def read_shapes(frames: np.ndarray) -> Reading:
     if tracks is None:
         return Reading((), -1, background, 1.0, empty, n_frames, height)
     outlines = fit_silhouettes(blobs)
-    things = tuple(_read_thing(thing, blobs, outlines, n_frames, height) for thing in tracks.things)
+    things = tuple(read_thing(thing, blobs, outlines, n_frames, height) for thing in tracks.things)
     count = clear_count(things, tracks.leftover)
     return Reading(things, count, background, flicker(blobs.frame, len(things), n_frames), empty, n_frames, height)
 
 
-def _read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int) -> ObjectReading:
+def read_thing(thing: Track, blobs: Blobs, outlines: Silhouettes, n_frames: int, height: int) -> ObjectReading:
+    """A tracked thing: its shape, colours, size and motion."""
     chosen = thing.blobs
     shape, colour = _read_shape(outlines.overlap[chosen]), _read_colour(blobs, chosen)
     k = shape.index

@@ -71,6 +71,8 @@ def _head(source: bytes | Path) -> bytes:
 
 def _decode_still(data: bytes, decoder: str, spec: FrameSpec) -> np.ndarray:
     """A clip that stands."""
+    if spec.span == "last":
+        raise ClipError("still", "a single picture, which nothing moves in")
     codec = decoder_of(decoder)
     squarer = Squarer(spec)
     squares = [squarer.square(frame) for packet in (Packet(data), None) for frame in decoded(codec, packet)]
@@ -81,8 +83,8 @@ def _decode_still(data: bytes, decoder: str, spec: FrameSpec) -> np.ndarray:
 
 def _decode_webp(data: bytes, spec: FrameSpec) -> np.ndarray:
     animation, squarer = WebpAnimation(data), Squarer(spec)
-    length = max(1, round(1000 * spec.duration_s)) if spec.span == "first" else None
-    selection = Selection(animation.pictures, length, spec.frames, squarer.square)
+    length = max(1, round(1000 * spec.duration_s)) if spec.span != "whole" else None
+    selection = Selection(animation.pictures, length, spec.frames, squarer.square, at_end=spec.span == "last")
     for time, canvas in animation.canvases():
         if selection.wants(time) and selection.show(time, VideoFrame.from_ndarray(canvas, "rgba")):
             break
@@ -91,7 +93,7 @@ def _decode_webp(data: bytes, spec: FrameSpec) -> np.ndarray:
 
 def _decode_moving(source: bytes | Path, demuxer: str | None, spec: FrameSpec) -> np.ndarray:
     """All that libav sees as a stream of pictures."""
-    duration_s = spec.duration_s if spec.span == "first" else None
+    duration_s, at_end = spec.duration_s if spec.span == "first" else None, spec.span == "last"
     pictures, can_skip = None, True
     while True:
         with open_container(source, demuxer) as container:
@@ -99,7 +101,9 @@ def _decode_moving(source: bytes | Path, demuxer: str | None, spec: FrameSpec) -
             pictures = pictures or footage.pictures
             can_skip &= not pictures.in_order and footage.codec.field_order in (UNKNOWN, PROGRESSIVE)
             squarer = _squarer(source, footage, spec)
-            selection = Selection(pictures, footage.length, spec.frames, squarer.square)
+            tick = float(footage.stream.time_base or 1)  # s
+            length = round(spec.duration_s / tick) if at_end else footage.length
+            selection = Selection(pictures, length, spec.frames, squarer.square, at_end=at_end)
             try:
                 for time, frame in _shown(footage, pictures, selection, can_skip=can_skip):
                     if selection.show(time, frame):

@@ -8,15 +8,26 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from pipeline.transcode.decoding.clock import Pictures
+from pipeline.transcode.decoding.spec import ClipError
 
 
 class Selection:
-    """`n_frames` frames, evenly over `length` ticks from the first picture on, or to the end of the last one."""
+    """`n_frames` frames, evenly over `length` ticks from the first picture on, or to the end of the last one.
+
+    `at_end`: over the last `length` ticks instead. Raises ClipError where the clip has not as many.
+    """
 
     def __init__(
-        self, pictures: Pictures, length: int | None, n_frames: int, square: Callable[[VideoFrame], np.ndarray]
+        self,
+        pictures: Pictures,
+        length: int | None,
+        n_frames: int,
+        square: Callable[[VideoFrame], np.ndarray],
+        *,
+        at_end: bool = False,
     ) -> None:
         self.pictures, self.length, self.n_frames, self.square = pictures, length, n_frames, square
+        self.at_end = at_end
         self._wanted: list[int] = []  # a time for each frame of the answer, known from the first picture on
         self._on_show: frozenset[int] = frozenset()  # times of the pictures that are shown then
         self._taken: list[np.ndarray] = []
@@ -35,7 +46,10 @@ class Selection:
         """Take the next picture, in order of time; True when the answer is complete."""
         if self._current is None:
             length = self.length * self.pictures.per_tick if self.length else self.pictures.end - time
-            self._wanted = [time + index * length // self.n_frames for index in range(self.n_frames)]
+            start = self.pictures.end - length if self.at_end else time
+            if start < time:
+                raise ClipError("short", "it ends sooner than its last frames would begin")
+            self._wanted = [start + index * length // self.n_frames for index in range(self.n_frames)]
             rising = self.pictures.rising
             places = np.searchsorted(rising, self._wanted, side="right") - 1
             self._on_show = frozenset(rising[max(0, place)] for place in places)

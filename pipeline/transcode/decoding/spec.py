@@ -22,8 +22,8 @@ class FrameSpec:
 
     frames: int
     resolution: int  # px, height and width
-    span: Literal["whole", "first"]
-    duration_s: float  # used by span: first
+    span: Literal["whole", "first", "last"]
+    duration_s: float  # used by span: first and last
     fit: Literal["crop", "pad", "stretch"]
     background: tuple[int, int, int]  # RGB under transparent pixels
 
