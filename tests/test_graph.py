@@ -206,7 +206,7 @@ def read_by_stages(folder: Path) -> dict[str, dict[str, Any]]:
 EVALUATED = {f"{kind}/{model}{end}" for model in ("unet", "gan") for kind, end in (
     ("evaluations", ""), ("metrics/evaluate", ".json"), ("plots/evaluate", ""))}  # fmt: skip
 EMBEDDED = "data/embeddings/shapes.parquet"
-PARAMS = {
+PARAMS: dict[str, dict[str, Any]] = {
     "embed": {"pooling": "cls"},
     "sampling": {"guidance_scale": 3.0},
     "train_gan": {"steps": 4},
