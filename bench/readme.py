@@ -1,7 +1,8 @@
 """The README's table and picture anew from the default run's metrics and samples: `python -m bench.readme`.
 
-`python -m bench.readme REVISION REVISION …` first gathers the metrics of three or more runs of other seeds (commits or
-experiments) into metrics/seeds.json. A test asks that the committed table is the one that the committed metrics give.
+`python -m bench.readme HEAD seed1 seed2` first gathers the metrics of three or more runs of different seeds into
+metrics/seeds.json: commits or experiments, the committed run first. A test asks that the committed table is the one
+that the committed metrics give.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pipeline.runtime.start import start_program
 start_program(__name__)
 
 import json
+import logging
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.compare import open_files
 from pipeline.data.frames import enlarge
 from pipeline.data.samples import Sample, read_samples
 from pipeline.render.clips import contact_sheet, write_image
+from pipeline.report.files import Files
+from pipeline.report.gather import TRAIN_STAGE
 from pipeline.report.sections.given import long_strip
 from pipeline.runtime.code import ROOT
 from pipeline.runtime.files import write_json
 from pipeline.runtime.stage import run_stage
+
+log = logging.getLogger("t2v")
 
 MODELS = {"unet": "U-Net", "gan": "GAN, the baseline"}
 KINDS = ("seen", "held_out", "reworded")
@@ -40,12 +46,22 @@ CELL = 64  # px of a frame
 
 
 def main() -> None:
-    if revisions := sys.argv[1:]:
-        write_json(ROOT / SEEDS, gather(revisions))
+    if names := sys.argv[1:]:
+        write_json(ROOT / SEEDS, gather({name: open_files(ROOT, name) for name in names}))
     readme, seeds = ROOT / "README.md", json.loads((ROOT / SEEDS).read_text(encoding="utf-8"))
     readme.write_text(TABLE.sub(lambda _: table(seeds), readme.read_text(encoding="utf-8")), encoding="utf-8")
-    write_image(ROOT / "docs/samples.png", picture(read_samples(ROOT / "evaluations/unet/samples.parquet")))
-    write_long_clip(ROOT / "docs/rollout.png", ROOT / "evaluations/frames/samples.parquet")
+    log.info("README.md: the table of %d runs", len(seeds["unet"]["seen.joint"]))
+    for name, write, model in (("samples.png", write_picture, "unet"), ("rollout.png", write_long_clip, "frames")):
+        samples = ROOT / f"evaluations/{model}/samples.parquet"
+        if samples.is_file():
+            write(ROOT / "docs" / name, samples)
+        else:
+            log.info("docs/%s stays as it is: no %s here (dvc repro makes it)", name, samples.relative_to(ROOT))
+
+
+def write_picture(path: Path, samples: Path) -> None:
+    """Write the README's picture."""
+    write_image(path, picture(read_samples(samples)))
 
 
 def write_long_clip(path: Path, samples: Path) -> None:
@@ -55,28 +71,34 @@ def write_long_clip(path: Path, samples: Path) -> None:
         write_image(path, long_strip(long[0].frames()))
 
 
-def gather(revisions: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """By model and metric, a value a revision. Raises ValueError on a run of another set, or twice the same seed."""
+def gather(runs: Mapping[str, Files]) -> dict[str, dict[str, list[float]]]:
+    """By model and metric, a value a run.
+
+    Raises ValueError, one line, on fewer than three runs, on two of one seed, and on one of another set.
+    """
+    if len(runs) < 3:
+        raise ValueError(f"{len(runs)} runs ({', '.join(runs)}): a range needs three or more, such as HEAD seed1 seed2")
     found: dict[str, dict[str, list[float]]] = {model: {key: [] for key in KEYS} for model in MODELS}
-    trained = [(_metrics(revision, "train")["seed"], _metrics(revision, "train_gan")["seed"]) for revision in revisions]
     for model, values in found.items():
-        place = list(MODELS).index(model)
-        if len({seeds[place] for seeds in trained}) < max(3, len(revisions)):
-            raise ValueError(
-                f"{model}: seeds {[seeds[place] for seeds in trained]}; the README wants three or more runs"
-            )
-        for revision in revisions:
-            metrics = _metrics(revision, f"evaluate/{model}")
+        stage = TRAIN_STAGE[model]
+        seeds = {name: _metrics(name, files, stage)["seed"] for name, files in runs.items()}
+        if len(set(seeds.values())) < len(seeds):
+            told = ", ".join(f"{name} {seed}" for name, seed in seeds.items())
+            raise ValueError(f"two runs of one {stage}.seed ({told}); run one anew: dvc exp run -S {stage}.seed=…")
+        for name, files in runs.items():
+            metrics = _metrics(name, files, f"evaluate/{model}")
             if metrics["dataset"] != "shapes":
-                raise ValueError(f"{revision}: of {metrics['dataset']}, the README shows the shapes set")
+                raise ValueError(f"{name}: of {metrics['dataset']}, and the README shows the shapes set")
             for key in KEYS:
                 values[key].append(metrics[key])
     return found
 
 
-def _metrics(revision: str, name: str) -> dict[str, Any]:
-    words = ["git", "show", f"{revision}:metrics/{name}.json"]
-    return json.loads(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+def _metrics(run: str, files: Files, name: str) -> dict[str, Any]:
+    data = files.read(f"metrics/{name}.json")
+    if data is None:
+        raise ValueError(f"{run}: no metrics/{name}.json in it; run dvc exp run there to its end")
+    return json.loads(data)
 
 
 def table(seeds: Mapping[str, Mapping[str, Sequence[float]]]) -> str:

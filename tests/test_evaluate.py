@@ -453,3 +453,36 @@ def test_an_evaluation_that_ends_late_leaves_nothing_half_and_samples_nothing_ag
     assert asked == ["more takes"] * 2  # of two kinds, all in the second run
     assert (toy_run / "plots/evaluate/gan/accuracy.csv").is_file()
     assert not list((toy_run / ".scratch").rglob("*.npz"))
+
+
+@pytest.mark.slow
+def test_kinds_of_scene_are_judged_each_by_itself(tmp_path: Path) -> None:
+    """A set of six kinds: as many prompts of each, and a model that shows counts another clip's."""
+    kinds = ("objects", "counts", "relations", "change", "order", "contact")
+    motions = ("left", "right", "up", "down", "grow", "still")
+    made = shapes_set(shapes_params(kinds=kinds, motions=motions, objects=(1, 2), sizes=("small",)))
+    shards = tmp_path / "shapes"
+    counts = {"train": 56, "val": 28, "held_out": 14, "reworded": 14}
+    rows = [made.row(split, index) for split, count in counts.items() for index in range(count)]
+    write_shard(shards / "shard-00000.parquet", rows)
+    write_set(shards, {**made.description(), "counts": counts})
+    net = FeatureNet(8, 8)
+    card = JudgeCard("shapes", 64, 16, 8, 8, made.description()["attributes"], {})
+    counted = [row for row in rows if row.split == "val" and row.attributes["kind"] == "counts"]
+    asked = {row.captions[n % len(row.captions)] for n, row in enumerate(rows[56:84]) if row in counted}
+    asked |= {caption for row in counted for caption in row.captions}
+    one_more = next(row for row in rows if row.attributes["kind"] == "contact").captions[0]
+    sampler = parrot(shards, mistakes=dict.fromkeys(asked, one_more))
+    params = EVALUATE.model_copy(update={"prompts": 3, "unsaid_clips": 8})
+    result = evaluate.evaluate_model(sampler, Judge(card, net, torch.zeros(8), torch.ones(8)), shards, params)
+    found = result.metrics
+    json.dumps(evaluate.rounded(found), allow_nan=False)
+    for name in ("one", "two", "relations", "change", "order", "contact"):
+        assert found[f"{name}.seen.joint"] == found[f"{name}.seen.oracle_joint"] == 1.0, name
+        assert found[f"{name}.held_out.joint"] == 1.0
+        assert found[f"{name}.seen.clips"] == 3
+    assert found["counts.seen.joint"] == 0.0
+    assert found["counts.seen.oracle_joint"] == 1.0
+    assert found["order.seen.swapped"] == found["relations.seen.swapped"] == 0.0
+    assert found["seen.joint"] == pytest.approx(6 / 7)
+    assert found["unsaid.clips"] == 8

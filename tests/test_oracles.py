@@ -13,6 +13,7 @@ from pipeline.config.params import load_params
 from pipeline.data.cielab import to_lab
 from pipeline.data.shards import Row
 from pipeline.judge.oracles import colour_names, silhouettes
+from pipeline.judge.oracles.colour_names import name_colours
 from pipeline.judge.oracles.reading import Reading
 from pipeline.judge.oracles.score_reading import score_reading
 from pipeline.judge.oracles.shapes import read_shapes
@@ -226,3 +227,20 @@ def test_cielab_against_published_values():
         [0, 0, 0],
     ]
     np.testing.assert_allclose(to_lab(rgb), lab, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        ((0, 0, 255), "blue"),
+        ((0, 255, 0), "green"),
+        ((0, 200, 0), "green"),
+        ((255, 0, 0), "red"),
+        ((255, 255, 0), "yellow"),
+        ((148, 0, 211), "purple"),
+        ((128, 0, 255), "unclear"),  # between blue and purple
+        ((0, 255, 160), "unclear"),
+    ],
+)
+def test_colours_of_a_screen_have_the_names_that_people_give_them(rgb: tuple[int, int, int], name: str) -> None:
+    assert name_colours(np.array([rgb], np.uint8)) == [name]

@@ -532,6 +532,10 @@ TOGETHER: dict[str, tuple[str, dict[str, Any]]] = {  # what is said, by the key 
         {"dataset": "videos", "transcode.frames": 16, "train_gan.frames": 17},
     ),
     "a mirrored digit": ("train.flip", {"dataset": "moving_mnist", "train.flip": True}),
+    "a mirrored relation": (
+        "train.flip",
+        {"train.flip": True, "shapes.motions": ["up", "down"], "shapes.kinds": ["objects", "relations"]},
+    ),
     "a mirrored turn": ("train.flip", {"train.flip": True, "shapes.motions": ["up", "rotate-clockwise"]}),
     "grey clips, coloured answer": ("unet.out_dim", {"train.channels": 1, "unet.out_dim": 3}),
     "nobody hears the caption": ("train.text_dropout", {"train.text_dropout": 1.0, "unet.text_queries": 0}),

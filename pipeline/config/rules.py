@@ -7,6 +7,7 @@ from pipeline.config.section import RuleError
 from pipeline.config.tree import Params
 
 ORACLE_FRAMES = 4  # that the oracles need to see a motion
+SIDED_KINDS = ("relations", "contact")  # of scene, whose captions say left and right whatever the motions
 
 
 def check_sections(params: Params) -> None:
@@ -85,13 +86,14 @@ def _check_flip(params: Params) -> None:
     if params.dataset == "moving_mnist":
         raise RuleError("train.flip", True, "a mirrored digit is no digit; set it to false")
     clips = getattr(params, clips_section(params))
-    sided = [motion for motion in getattr(clips, "motions", ()) if names_a_side(motion)]
+    sided = [f"motions has {motion}" for motion in getattr(clips, "motions", ()) if names_a_side(motion)]
+    sided += [f"kinds has {kind}" for kind in getattr(clips, "kinds", ()) if kind in SIDED_KINDS]
     if sided:
         raise RuleError(
             "train.flip",
             True,
-            f"a mirrored clip contradicts captions that name a side, and {params.dataset}.motions has {sided[0]}; set "
-            "it to false, or drop such motions",
+            f"a mirrored clip contradicts captions that name a side, and {params.dataset}.{sided[0]}; set it to false, "
+            "or drop such entries",
         )
 
 

@@ -13,7 +13,12 @@ from pipeline.report.samples import KINDS
 
 USUAL_LIST = "prompts.jsonl"
 NEEDED = {"shapes": ("shape", "colour", "motion"), "moving_mnist": ("digit", "motion")}
-SCENES = {"counts": ("count",), "relations": ("relation",), "order": ("first", "then")}  # what else they say
+SCENES = {  # what else they say, by kind
+    "counts": ("count",),
+    "relations": ("relation",),
+    "order": ("first", "then"),
+    "contact": ("event", "side"),
+}
 KIND_NAMES = tuple(kind for kind in KINDS if kind != "unsaid")
 
 
@@ -99,13 +104,18 @@ def _misfit(attributes: Mapping[str, Any], known: KnownSet, in_play: Mapping[str
     scene = attributes.get("kind", "objects")
     if scene not in in_play.get("kind", ["objects"]):
         return f"attributes: kind is {scene!r} and may be {', '.join(in_play.get('kind', ['objects']))}"
-    lacking = [name for name in SCENES.get(scene, ()) if name not in attributes]
-    if lacking:
-        return f"attributes of a scene of {scene} lack {' and '.join(lacking)}"
+    for name in SCENES.get(scene, ()):
+        values = known.scene_values(scene, name)
+        if attributes.get(name) not in values:
+            return f"attributes of {scene}: {name} is {attributes.get(name)!r} and may be {', '.join(map(str, values))}"
     needed = [*NEEDED[known.name], *(name for name in ("size", "speed") if len(in_play.get(name, ())) > 1)]
     if scene != "objects":
         needed = ["shape", "colour"]
     for thing in things:
+        if not isinstance(thing.get("motion"), str):
+            return f"attributes: motion is {thing.get('motion')!r}, not a word"
+        if thing["motion"] == "change-colour" and thing.get("colour_to") not in in_play["colour"]:
+            return f"attributes: colour_to is {thing.get('colour_to')!r} and may be {', '.join(in_play['colour'])}"
         for name in needed:
             value = thing.get(name)
             if value not in in_play[name] and not (name == "speed" and value is None and name in thing):

@@ -25,8 +25,12 @@ COLOURS = {  # sRGB
     "black": (18, 18, 18),
     "gray": (108, 108, 108),
 }
+# Colours of a screen, as many programs draw, that are too far from those above; and CIELAB units around each.
+PURE = {"blue": ((0, 0, 255), 14.0), "green": ((0, 255, 0), 28.0)}
 NAMES = tuple(COLOURS)
 PROTOTYPES = to_lab(np.array(list(COLOURS.values()), float))
+PURE_PROTOTYPES = to_lab(np.array([rgb for rgb, _ in PURE.values()], float))
+PURE_WITHIN = np.array([within for _, within in PURE.values()])
 
 
 def name_colours(rgb: np.ndarray) -> list[str]:
@@ -34,4 +38,6 @@ def name_colours(rgb: np.ndarray) -> list[str]:
     distance = np.linalg.norm(to_lab(rgb)[:, None] - PROTOTYPES[None], axis=-1)
     order = np.sort(distance, axis=1)
     clear = (order[:, 0] < TOO_FAR) & (order[:, 1] - order[:, 0] > TOO_CLOSE)
-    return [NAMES[k] if sure else UNCLEAR for k, sure in zip(distance.argmin(axis=1), clear, strict=True)]
+    found = [NAMES[k] if sure else UNCLEAR for k, sure in zip(distance.argmin(axis=1), clear, strict=True)]
+    is_pure = np.linalg.norm(to_lab(rgb)[:, None] - PURE_PROTOTYPES[None], axis=-1) < PURE_WITHIN
+    return [tuple(PURE)[pure.argmax()] if pure.any() else name for name, pure in zip(found, is_pure, strict=True)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from pipeline.config.data import ShapesParams
 from pipeline.synthetic import motion
@@ -26,6 +27,7 @@ RADIUS_JITTER = 0.06
 GAP_SHARE = (0.05, 0.2)  # of the canvas, between two things side by side
 ASIDE = 0.4  # of the distance between them: how far two things side by side may be off the line
 HIDDEN = (0.18, 0.4)  # of the area of a thing behind another
+NOTCHED = 0.93  # of its solidity, that is left of a thing behind another: cut off straight, it would look whole
 NEAR = (0.3, 1.0)  # of the sum of two radii, between the centres of two things that overlap
 CONVERSE = {"left": "right", "above": "below", "behind": "front"}  # relation of the first to the second, and back
 
@@ -146,4 +148,12 @@ def _hides(things: list[SceneObject], paths: list[np.ndarray], resolution: int) 
         mask = np.zeros((resolution, resolution), bool)
         mask[y : y + box, x : x + box] = covered[0] > 0.5
         masks.append(mask)
-    return HIDDEN[0] <= (masks[0] & masks[1]).sum() / masks[0].sum() <= HIDDEN[1]
+    seen = masks[0] & ~masks[1]
+    if not 1.0 - HIDDEN[1] <= seen.sum() / masks[0].sum() <= 1.0 - HIDDEN[0]:
+        return False
+    return _solidity(seen) <= NOTCHED * _solidity(masks[0])
+
+
+def _solidity(mask: np.ndarray) -> float:
+    """Area of a mask over that of its convex hull."""
+    return float(mask.sum() / ConvexHull(np.argwhere(mask)).volume)

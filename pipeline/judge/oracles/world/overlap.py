@@ -18,6 +18,7 @@ MARGIN_PX = 6  # around the pair
 COARSE, FINE = (6.0, 2.0), (1.5, 0.5)  # px about the guess, and step, of a centre
 COARSE_RADII = (0.9, 1.0, 1.1, 1.2, 1.32)  # times the radius of what is seen
 FINE_RADII = (0.94, 0.97, 1.0, 1.03, 1.06)
+HOPELESS = 0.15  # below the best shape's overlap: not looked at more closely
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,16 @@ class Overlap:
     hidden: np.ndarray  # (F',) share of its outline that the other covers, in each frame
 
 
-def read_overlap(blobs: Blobs, first: np.ndarray, second: np.ndarray, whole: np.ndarray) -> Overlap:
+def read_overlap(blobs: Blobs, first: np.ndarray, second: np.ndarray, whole: np.ndarray) -> Overlap | None:
     """The pair of blobs first[f], second[f] of the frames f in which they touch.
 
     `whole` (2,) says how well what is seen of each fits a whole shape. Of "the first is behind" and "the second is"
-    that holds by which the two outlines, one completed and one whole, fit best.
+    that holds by which the two outlines, one completed and one whole, fit best. None where nothing of one stays.
     """
     masks = _cut(np.stack([_laid_over(blobs, *pair) for pair in zip(first, second, strict=True)]))  # (F', 2, S, S)
     seen = (0.5 + SHARPENING * (masks.mean(axis=0) - 0.5)).clip(0.0, 1.0)
+    if not (seen > 0.5).any(axis=(1, 2)).all():
+        return None
     fits = [_fit(seen[k], seen[1 - k]) for k in (0, 1)]
     behind = int(np.argmax([fits[0][0].max() + whole[1], fits[1][0].max() + whole[0]]))
     scores, places = fits[behind]
@@ -73,15 +76,15 @@ def _fit(own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     y, x = np.nonzero(own > 0.5)
     guess = np.array([x.mean() + 0.5, y.mean() + 0.5])
     scores, places = np.zeros(len(SHAPES)), np.zeros((len(SHAPES), 3))
+    places[:, :2] = guess
     for k, shape in enumerate(SHAPES):
         reach = outline_at(shape, np.linspace(0.0, 2.0 * np.pi, 360)).max()
-        radius = np.sqrt(own.sum() / AREAS[k]) / reach
-        place = np.array([*guess, radius])
-        for (span, step), radii in ((COARSE, COARSE_RADII), (FINE, FINE_RADII)):
-            tries = _around(place, span, step, radii)
-            overlap = _overlap(_template(shape, tries, len(own)), own, known)
-            place, scores[k] = tries[overlap.argmax()], overlap.max()
-        places[k] = place
+        places[k, 2] = np.sqrt(own.sum() / AREAS[k]) / reach
+    for (span, step), radii in ((COARSE, COARSE_RADII), (FINE, FINE_RADII)):
+        for k in np.flatnonzero(scores >= scores.max() - HOPELESS).tolist():
+            tries = _around(places[k], span, step, radii)
+            overlap = _overlap(_template(SHAPES[k], tries, len(own)), own, known)
+            places[k], scores[k] = tries[overlap.argmax()], overlap.max()
     return scores, places
 
 

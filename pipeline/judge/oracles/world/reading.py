@@ -75,8 +75,8 @@ def read_world(frames: np.ndarray) -> WorldReading:
         if len(meet) >= AGREEMENT * n_frames:
             whole = [outlines.overlap[thing.blobs].mean(axis=0).max() for thing in (one, other)]
             overlap = read_overlap(blobs, meet[:, 0], meet[:, 1], np.array(whole))
-            behind, front = (i, j) if overlap.behind == 0 else (j, i)
-            if (overlap.hidden >= LEAST_HIDDEN).all():
+            if overlap is not None and (overlap.hidden >= LEAST_HIDDEN).all():
+                behind, front = (i, j) if overlap.behind == 0 else (j, i)
                 things[behind] = _completed(things[behind], overlap)
                 relations.add(("behind", behind, front))
         else:
