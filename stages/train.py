@@ -9,6 +9,7 @@ start_stage(__name__)
 from pathlib import Path
 
 from pipeline.config.params import load_params
+from pipeline.diffusion.initial import find_initial
 from pipeline.diffusion.training import open_diffusion_trainer
 from pipeline.runtime.stage import run_stage
 from pipeline.sampling.preview import draw_by
@@ -32,7 +33,9 @@ def main(
     clips, vectors = shards / params.dataset, embeddings / f"{params.dataset}.parquet"
     sections = {"unet": params.unet, "diffusion": params.diffusion, "train": params.train}
     parts = [params.dataset, *sections.values()]
-    with open_dist() as dist, open_checkpoints("train", parts, [clips, vectors], dist) as checkpoints:
+    initial = find_initial(params.train.init_from, params.unet)
+    inputs = [clips, vectors, *(initial.files if initial else [])]
+    with open_dist() as dist, open_checkpoints("train", parts, inputs, dist) as checkpoints:
         trainer = open_diffusion_trainer(clips, vectors, params.unet, params.diffusion, params.train, dist)
         draw = draw_by(params.sampling, params.diffusion, params.train, trainer.texts, dist.device)
         preview = open_preview(clips, params.train, draw, checkpoints.folder.parent, known=trainer.texts.index)

@@ -198,11 +198,20 @@ def test_the_exported_list_is_what_evaluate_asks_and_needs_no_data(root: Path, t
 def test_scenes_are_marked_by_what_their_captions_say(root: Path, tmp_path: Path) -> None:
     tree = yaml.safe_load((root / "params.yaml").read_text())
     tree["shapes"] |= {"kinds": ["objects", "counts", "relations", "change", "order"], "objects": [1]}
-    tree["shapes"] |= {f"{split}_clips": 5 for split in ("val", "held_out", "reworded")}
+    tree["shapes"] |= {f"{split}_clips": 10 for split in ("val", "held_out", "reworded")}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     known = KnownSet(load_params(tmp_path / "params.yaml"), tmp_path / "data")
+    assert known.drawn is not None
     listed = known.listed(1, 0)
     rows = known.real(listed)
+    drawn = [known.drawn.row(split, index) for split in ("val", "held_out", "reworded") for index in range(10)]
+    write_shard(tmp_path / "data/shards/shapes/shard-00000.parquet", drawn)
+    write_set(
+        tmp_path / "data/shards/shapes", {**known.description, "counts": {"val": 10, "held_out": 10, "reworded": 10}}
+    )
+    stored = KnownSet(load_params(tmp_path / "params.yaml"), tmp_path / "data")
+    assert stored.folder is not None
+    assert stored.listed(1, 0) == listed
     assert [(one.attributes or {})["kind"] for one in listed] == [
         "objects",
         "counts",

@@ -27,6 +27,7 @@ ADDED: dict[str, Any] = {  # what a model of before the key was made with
     "train.given_frames": [],
     "train.given_share": 0.5,
     "train.given_noise": 0.0,
+    "train.init_from": None,
     "sampling.given_frames": 0,
 }
 REMOVED = {

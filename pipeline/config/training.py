@@ -22,6 +22,7 @@ from pipeline.config.section import (
     Seed,
     Share,
     ShareBelowOne,
+    Text,
     Width,
     no_repeats,
 )
@@ -72,6 +73,7 @@ class TrainParams(LoopParams):
     given_share: GivenShare
     given_noise: NonNegativeNumber
     val_every: Positive
+    init_from: Text | None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from pipeline.config.models import DiffusionParams, UnetParams
 from pipeline.config.training import TrainParams
 from pipeline.diffusion.batches import HostBatch, make_host_batch
+from pipeline.diffusion.initial import Initial, find_initial, read_otherwise, take_weights
 from pipeline.diffusion.noise import Draws, DropShares, GivenShares, draw_step
 from pipeline.diffusion.process import Diffusion
 from pipeline.diffusion.unet.unet3d import UNet3D, build_unet
@@ -26,6 +28,8 @@ from pipeline.training.optimizers import Optimizers
 from pipeline.training.precision import autocast, choose_dtype, tune_backends
 from pipeline.training.thread_parallel import ThreadDataParallel, num_workers
 from pipeline.training.trainer import Trainer, Values
+
+log = logging.getLogger("t2v")
 
 STD_MIN = 1e-3  # of a caption dimension that hardly varies
 EDGE_LAYERS = ("stem.", "stem_given.", "head.")  # of the U-Net
@@ -51,6 +55,7 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         shares: DropShares,
         dist: DistContext,
         validation: Validation | None = None,
+        initial: Initial | None = None,  # whose weights the network has
     ) -> None:
         workers = num_workers(dist, params)
         tune_backends(dist.device)
@@ -64,6 +69,8 @@ class DiffusionTrainer(Trainer[list[HostBatch]]):
         self.ema = Ema(network, decay=params.ema_decay, start=params.ema_start, every=params.ema_every)
         self.parallel = ThreadDataParallel(dist.wrap(network), workers, compiled=params.compile)
         self.text = texts.info
+        if initial is not None and params.init_from is not None:
+            self.origin = initial.origin(params.init_from)
         self.val_every = None if validation is None else params.val_every
         self.memory_advice = (
             f"raise train.accumulate={params.accumulate} (a micro-batch is now "
@@ -133,8 +140,13 @@ def open_diffusion_trainer(
 ) -> DiffusionTrainer:
     """A network as `params.seed` starts it, with its feed and its validation clips."""
     texts = CaptionTable.read(embeddings, dist)
+    network, initial = start_network(unet, params, texts), find_initial(params.init_from, unet)
+    if initial is not None:
+        take_weights(network, initial)
+        if line := read_otherwise(initial, asdict(texts.info), diffusion.objective):
+            log.warning("%s", line)
     return DiffusionTrainer(
-        start_network(unet, params, texts),
+        network,
         open_feed(shards, params, known=texts.index, flip=params.flip, peers=dist),
         texts,
         diffusion=diffusion,
@@ -142,6 +154,7 @@ def open_diffusion_trainer(
         shares=DropShares(diffusion.p_uncond, params.text_dropout, params.prob_focus_present),
         dist=dist,
         validation=open_validation(shards, params, texts),
+        initial=initial,
     )
 
 

@@ -8,7 +8,7 @@ read by the set's grammar.
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -21,6 +21,7 @@ from pipeline.config.tree import Params
 from pipeline.data.shards import Row, read_rows, read_set
 from pipeline.evaluation.prompts import GENERATED, KindRows, find_prompts, first_of_each
 from pipeline.generation.prompt_list import ListedPrompt
+from pipeline.judge.oracles.world.score import OBJECTS, kind_of
 from pipeline.marking.sentences import CaptionReader
 from pipeline.model_io.clip_dataset import split_names
 from pipeline.synthetic.combinations import key_of
@@ -64,6 +65,7 @@ class KnownSet:
                 self.folder, told = None, {}
             told = asked
         self.description = told
+        self._drawn: dict[str, Row] = {}
 
     @property
     def is_drawn(self) -> bool:
@@ -97,12 +99,13 @@ class KnownSet:
             known = _captions_of(self.embeddings) if self.embeddings.is_file() else None
             return find_prompts(self.folder, self.name, count=count, known=known)
         assert self.drawn is not None
-        section = getattr(self.params, self.name)
         found = []
         for kind, split in GENERATED.items():
-            clips = getattr(section, f"{split}_clips")
-            rows = (self.drawn.row(split, index) for index in range(clips))
-            of_kind = first_of_each(rows, count) if self.has_scenes else list(islice(rows, count))
+            rows = (self.drawn.row(split, index) for index in range(self._clips(split)))
+            if self.has_scenes:
+                of_kind = first_of_each(_until_full(rows, count, self._scenes), count)
+            else:
+                of_kind = list(islice(rows, count))
             found += [KindRows(kind, split, of_kind)] if of_kind else []
         return found
 
@@ -123,8 +126,10 @@ class KnownSet:
 
     def real(self, prompts: Sequence[ListedPrompt]) -> dict[str, Row]:
         """By name, the clips that prompts were written for; without those that are of no clip of the set."""
-        wanted = {prompt.name for prompt in prompts if self._own_row(prompt) is not None}
-        return {row.key: row for row in self._every_row(wanted)} if wanted else {}
+        own = {row.key: row for prompt in prompts if (row := self._own_row(prompt)) is not None}
+        if self.folder is None or not own:
+            return own
+        return {row.key: row for row in self._every_row() if row.key in own}
 
     def scene_values(self, kind: str, name: str) -> list[Any]:
         """Values of an attribute among the clips of a kind of scene."""
@@ -137,27 +142,45 @@ class KnownSet:
         return self._kinds.get(row.split, "seen")
 
     def _own_row(self, prompt: ListedPrompt) -> Row | None:
-        row = self._rows.get(prompt.name)
+        """The clip of the prompt's name, if that is one of its captions; with its pixels where it is drawn here."""
+        row = self._drawn_row(prompt.name) if self.folder is None else self._rows.get(prompt.name)
         return row if row is not None and prompt.prompt in row.captions else None
+
+    def _drawn_row(self, key: str) -> Row | None:
+        assert self.drawn is not None
+        split, _, number = key.rpartition("-")
+        if split not in GENERATED.values() or not number.isdecimal() or key != key_of(split, int(number)):
+            return None
+        if key not in self._drawn and int(number) < self._clips(split):
+            self._drawn[key] = self.drawn.row(split, int(number))
+        return self._drawn.get(key)
+
+    def _clips(self, split: str) -> int:
+        """Clips of a split of a drawn set, by params."""
+        return int(getattr(getattr(self.params, self.name), f"{split}_clips"))
 
     @cached_property
     def _rows(self) -> dict[str, Row]:
         """Clips by key, without their pixels: of a set with a grammar those that prompts are taken from, else all."""
         return {row.key: replace(row, gif=b"") for row in self._every_row()}
 
-    def _every_row(self, keys: Container[str] | None = None) -> Iterator[Row]:
-        """The same with their pixels, or those of some keys."""
+    def _every_row(self) -> Iterator[Row]:
+        """The same with their pixels."""
         if self.folder is not None:
             whole = not self.is_drawn or self.has_scenes  # scenes are known by their captions alone
             splits = split_names(self.folder) if whole else set(GENERATED.values())
-            every = (row for row in read_rows(self.folder) if row.split in splits)
-            yield from (row for row in every if keys is None or row.key in keys)
+            yield from (row for row in read_rows(self.folder) if row.split in splits)
             return
         assert self.drawn is not None
         for split in GENERATED.values():
-            for index in range(getattr(getattr(self.params, self.name), f"{split}_clips")):
-                if keys is None or key_of(split, index) in keys:
-                    yield self.drawn.row(split, index)
+            yield from (self.drawn.row(split, index) for index in range(self._clips(split)))
+
+    @property
+    def _scenes(self) -> set[str]:
+        """Names of the kinds of scene, as figures are told by."""
+        names = {kind_of({"kind": kind, "objects": []}) for kind in self.in_play["kind"] if kind != OBJECTS}
+        numbers = self.in_play["objects"] if OBJECTS in self.in_play["kind"] else []
+        return names | {kind_of({"objects": [{}] * number}) for number in numbers}
 
     @cached_property
     def _captions(self) -> dict[str, Row]:
@@ -196,6 +219,17 @@ class KnownSet:
         background = meaning.background or next(iter(self.in_play.get("background", ["black"])))
         told = {"kind": "objects"} if self.has_scenes else {}
         return Said(kind, {"set": self.name, **told, "background": background, "objects": things})
+
+
+def _until_full(rows: Iterable[Row], count: int, scenes: Iterable[str]) -> Iterator[Row]:
+    """Rows up to the one with which each kind of scene has `count`: what comes then need not be drawn."""
+    left = dict.fromkeys(scenes, count)
+    for row in rows:
+        yield row
+        name = kind_of(row.attributes)
+        left[name] -= 1
+        if left[name] == 0 and max(left.values()) <= 0:
+            return
 
 
 def _drawn_set(params: Params) -> ShapesSet | DigitsSet | None:

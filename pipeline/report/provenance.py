@@ -47,10 +47,11 @@ def stage_lines(runs: Sequence[Run]) -> list[StageLine]:
 
 
 def counts(values: Mapping[str, Any]) -> str:
-    """The whole numbers among a stage's metrics, in words."""
+    """The whole numbers among a stage's metrics, in words, and what its weights began as."""
     shown = [
         f"{key.replace('_', ' ').replace('.', ' ')} {value:,}"
         for key, value in flatten(dict(values)).items()
         if isinstance(value, int) and not isinstance(value, bool) and not key.endswith("seed")
     ]
-    return ", ".join(shown[:SHOWN_COUNTS])
+    began = [f"started from {values['init_from']}"] if "init_from" in values else []
+    return ", ".join([*shown[:SHOWN_COUNTS], *began])

@@ -53,9 +53,9 @@ def write_outputs(
         metrics=learnt,
     )
     with whole_folder(model) as partial:
-        save_model(partial, card, run.weights())
+        save_model(partial, card, run.weights(), trainer.origin)
     run.history.write(plots)
-    facts = {"train_clips": len(trainer.feed.clips), "seed": params.seed}
+    facts = {**trainer.origin, "train_clips": len(trainer.feed.clips), "seed": params.seed}
     write_metrics(metrics, learnt | facts | machine_figures(run, clips_seen))
     log.info("%s: %d steps, %d clips seen in %.0f s, %s", model, run.step, clips_seen, run.seconds, learnt)
 

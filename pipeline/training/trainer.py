@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -29,6 +30,7 @@ class Trainer(ABC, Generic[BatchT]):
     val_every: int | None = None  # steps; None: no validation
 
     params: LoopParams
+    origin: Mapping[str, str] = {}
     feed: ClipFeed
     text: EncoderInfo | None = None  # of the captions' vectors; None: the network reads words, or no text
     ema: Ema  # of the network that is saved
