@@ -157,6 +157,8 @@ def test_marks_of_generated_clips_are_what_evaluate_says(
     prompts.main(["--out", str(tmp_path / "list.jsonl")])
     assert "6 seen, 6 held_out, 6 reworded" in capsys.readouterr().out
     generate.main(["--prompts-file", str(tmp_path / "list.jsonl"), "--out", str(tmp_path / "clips")])
+    made = [json.loads(line)["seed"] for line in (tmp_path / "clips/prompts.jsonl").read_text().splitlines()]
+    assert made == [*range(1000, 1006)] * 3
     metrics, verdicts, _ = marked(root, tmp_path / "clips", tmp_path / "list.jsonl")
     judge = toy_judge(params.shapes, shards)
     for asked in load_prompts(shards, card, count=params.evaluate.prompts, seed=params.evaluate.seed):
@@ -189,7 +191,10 @@ def test_the_exported_list_is_what_evaluate_asks_and_needs_no_data(root: Path, t
         for each in asked
         for key, caption, seed in zip(each.keys, each.captions, each.seeds(), strict=True)
     ]
-    first = next(read_rows(root / "data/shards/shapes", "val")).attributes["objects"][0]
+    rows = list(read_rows(root / "data/shards/shapes", "val"))
+    assert [one.prompt for one in listed[:6]] == [row.captions[k % 4] for k, row in enumerate(rows[:6])]
+    assert [one.seed for one in listed[:6]] == [*range(1000, 1006)]
+    first = rows[0].attributes["objects"][0]
     told = (listed[0].attributes or {})["objects"][0]
     assert {name: first[name] for name in ("shape", "colour", "motion", "speed", "speed_px")}.items() <= told.items()
 
