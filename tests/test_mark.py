@@ -352,6 +352,12 @@ def test_folders_and_lists_that_are_not_there_are_one_line(
     write_lines(folder / "b.jsonl", GOOD)
     assert "2 lists (a.jsonl, b.jsonl) in it" in run_mark(folder)
     assert "c.jsonl: no such list" in run_mark(folder, "--prompts", str(folder / "c.jsonl"))
+    digits = (root / "params.yaml").read_text().replace("dataset: shapes", "dataset: moving_mnist")
+    (root / "digits.yaml").write_text(digits)
+    with pytest.raises(
+        ValueError, match="clips of moving_mnist are read by the networks in models/judge: run dvc repro"
+    ):
+        mark_folder(folder, folder / "a.jsonl", label="", out=tmp_path, params_path=root / "digits.yaml")
     (root / "elsewhere.yaml").write_text(
         (root / "params.yaml").read_text().replace("dataset: shapes", "dataset: videos")
     )
