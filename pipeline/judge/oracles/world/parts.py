@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -17,6 +18,10 @@ MIXED = 11.0  # CIELAB: standard deviation within a blob from which it may be tw
 APART = 21.0  # CIELAB between the two colours of such a blob
 LEAST_PART = 0.1  # of the blob, that each of the two holds
 ENDS = (0.05, 0.95)  # of the pixels along the line on which they differ most: where two colours are first looked for
+OFF_LINE = (
+    30.0  # RGB units from a blend of thing and background, within which a part may be the edge of a blurred thing
+)
+THIN_PX = 3.2  # from the outside, within which all of such an edge lies
 ROUNDS = 6  # of two medians
 
 
@@ -34,7 +39,9 @@ def find_parts(frames: np.ndarray, palette: Palette) -> Parts:
     if _is_crowded(found):
         return Parts(measure_pixels(frames, found, palette), np.arange(found.n))
     whole = _pieces(found, frames.shape)
-    parts = _by_colour(frames, found, replace(found, label=whole[found.label], n=int(whole.max(initial=-1)) + 1))
+    parts = _by_colour(
+        frames, palette, found, replace(found, label=whole[found.label], n=int(whole.max(initial=-1)) + 1)
+    )
     piece = np.zeros(parts.n, int)
     piece[parts.label] = whole[found.label]
     touches = np.bincount(piece)[piece] > 1
@@ -56,15 +63,17 @@ def _is_crowded(found: Pixels) -> bool:
     return bool(np.bincount(owner).max(initial=0) > MAX_PER_FRAME)
 
 
-def _by_colour(frames: np.ndarray, found: Pixels, pieces: Pixels) -> Pixels:
+def _by_colour(frames: np.ndarray, palette: Palette, found: Pixels, pieces: Pixels) -> Pixels:
     """The blobs of each piece, which are its two colours where it has two: one may cut the other apart."""
-    lab = to_lab(frames[found.frame, found.y, found.x].astype(float))
+    rgb = frames[found.frame, found.y, found.x].astype(float)
+    lab = to_lab(rgb)
     inner = _inner(pieces, frames.shape)
     label = found.label.copy()
     for n, piece in enumerate(_mixed(lab, inner, pieces)):
         rows = np.flatnonzero(pieces.label == piece)
-        second = _second_colour(lab[rows], inner[rows], np.column_stack([found.y[rows], found.x[rows]]))
-        if second is not None:
+        place = np.column_stack([found.y[rows], found.x[rows]])
+        second = _second_colour(lab[rows], inner[rows], place)
+        if second is not None and not _is_rim(rgb[rows], place, found.far[rows], second, palette):
             label[rows] = found.n + 2 * n + second
     kept, label = np.unique(label, return_inverse=True)
     return replace(found, label=label, n=len(kept))
@@ -136,6 +145,21 @@ def _second_colour(lab: np.ndarray, inner: np.ndarray, place: np.ndarray) -> np.
     chosen[inner] = _is_nearer_second(values, centres)
     chosen[~inner] = chosen[inner][cKDTree(place[inner]).query(place[~inner])[1]]
     return chosen
+
+
+def _is_rim(rgb: np.ndarray, place: np.ndarray, far: np.ndarray, second: np.ndarray, palette: Palette) -> bool:
+    """Whether one part is but the soft edge of the other: a thin one, in a blend of the other and the background."""
+    pale = second if np.median(far[second]) < np.median(far[~second]) else ~second
+    full, blend = np.median(rgb[~pale], axis=0), np.median(rgb[pale], axis=0)
+    for ground in palette.colours:
+        line = full - ground
+        share = float((blend - ground) @ line) / max(float(line @ line), 1e-6)
+        if np.linalg.norm(blend - ground - share * line) < OFF_LINE:
+            low = place.min(axis=0)
+            mask = np.zeros(place.max(axis=0) - low + 3, bool)
+            mask[tuple((place[pale] - low + 1).T)] = True
+            return bool(ndimage.distance_transform_edt(mask).max() < THIN_PX)
+    return False
 
 
 def _is_nearer_second(values: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pipeline.judge.oracles.motion import UNCLEAR
+from pipeline.judge.oracles.reading import AGREEMENT
 from pipeline.judge.oracles.score_reading import pair_things, score_reading
 from pipeline.judge.oracles.world.events import Event
 from pipeline.judge.oracles.world.reading import WorldReading
@@ -93,11 +95,13 @@ OPPOSITES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 def _score_count(reading: WorldReading, attributes: Mapping[str, Any]) -> dict[str, bool]:
-    """Things all alike: their number, and each attribute right for all."""
+    """Things all alike: their number, and each attribute right for most and another for none: they are small."""
     truth = attributes["objects"][0]
     right = {"count": reading.count == attributes["count"]}
     for name in ("shape", "colour", "motion"):
-        right[name] = bool(reading.objects) and all(getattr(thing, name) == truth[name] for thing in reading.objects)
+        named = [getattr(thing, name) for thing in reading.objects]
+        enough = named.count(truth[name]) >= max(1.0, AGREEMENT * len(named))
+        right[name] = enough and set(named) <= {truth[name], UNCLEAR}
     return right
 
 
