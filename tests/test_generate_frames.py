@@ -73,6 +73,7 @@ def test_a_clip_begins_with_the_middle_of_the_picture(
     assert f"note: {source}: its middle square at 16 x 16 px (transcode.fit crop)" in said
     made = json.loads((tmp_path / "out/prompts.jsonl").read_text())
     assert made["first_frame"] == str(source)
+    assert made["sampling"]["given_frames"] == 1
     few, given = load_model(model), drawn[None, :1]
     assert few.sampling is not None
     sampling = few.sampling.model_copy(update={"num_inference_steps": 2})

@@ -64,7 +64,8 @@ def draw(args: argparse.Namespace, listed: Sequence[ListedPrompt], folder: Path)
     pair = [read_clip(path, model.card) for path in args.interpolate or ()]
     given = given_frames(model.card, args)
     facts = {"negative": args.negative, "model": str(folder), "sampling_from": sampling.source}
-    facts["sampling"] = sampling.params.model_dump(mode="json") if sampling.params else None
+    asked = {"given_frames": 0 if given is None else len(given)}  # here, whatever the params say of evaluation
+    facts["sampling"] = {**sampling.params.model_dump(mode="json"), **asked} if sampling.params else None
     facts |= {"between": list(map(str, args.interpolate)), "strength": args.strength} if args.interpolate else {}
     facts |= {"first_frame": str(args.first_frame)} if args.first_frame else {}
     facts |= {"continued": str(args.continued)} if args.continued else {}
