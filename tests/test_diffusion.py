@@ -179,6 +179,8 @@ def test_times_dwell_at_high_noise() -> None:
     diffusion = Diffusion(PARAMS.diffusion)
     torch.testing.assert_close(diffusion.times(4, 1.0).tolist(), [1.0, 0.75, 0.5, 0.25, 0.0])
     torch.testing.assert_close(diffusion.times(2, 3.0).tolist(), [1.0, 0.75, 0.0])
+    late = diffusion.times(4, 3.0, start=0.75)
+    torch.testing.assert_close(late.tolist(), [0.75, 9 / 14, 0.5, 0.3, 0.0])  # u = 1/2 in four even steps
     with pytest.raises(ValueError, match="num_inference_steps=0"):
         diffusion.times(0, 1.0)
 
