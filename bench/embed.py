@@ -35,7 +35,7 @@ def made_up(count: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.embed", description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--captions", type=Path, help="an MSR-VTT annotation file or archive")
     parser.add_argument("--sample", type=int, default=1024, help="captions that are really embedded")

@@ -64,7 +64,7 @@ def samples_per_s(batch: Callable[[int], object], batches: int, rounds: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.loader", description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--clips", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)

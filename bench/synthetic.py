@@ -47,7 +47,7 @@ def everything(params: ShapesParams) -> ShapesParams:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.synthetic", description=__doc__)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     params = load_params()

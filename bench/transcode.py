@@ -137,7 +137,7 @@ def archive_of(path: Path, clips: list[Path]) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.transcode", description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--copies", type=int, default=16, help="of each clip, for two workers against one")

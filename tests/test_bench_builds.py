@@ -25,7 +25,8 @@ SMALL = {
     "unet.unfold_frames": [1, 8], "unet.dim": 16, "unet.cond_dim": 32, "evaluate.guidance_scales": [2.0],
     "evaluate.steps": [2], "sampling.num_inference_steps": 2, "evaluate.prompts": 4, "train.steps": 2,
     "train_gan.frames": 8, "train_gan.resolution": 32, "train.warmup_steps": 1, "train.sample_every": 2,
-    "train.val_every": 2, "train.num_sample_rows": 1, "judge.steps": 2,
+    "train.val_every": 2, "train.num_sample_rows": 1, "judge.steps": 2, "evaluate.feature_clips": 8,
+    "evaluate.curve_prompts": 2, "evaluate.showcase_prompts": 1,
 }  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def test_captions_have_the_lengths_of_msrvtt() -> None:
 
 @pytest.mark.slow
 @linux
-def test_a_stand_in_goes_through_all_stages(tmp_path: Path) -> None:
+def test_a_stand_in_goes_through_all_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.builds.LOOK_EVERY_S", 0.2)  # each look reads all of /proc
     draw_stand_in(tmp_path, 16, lengths_s=(1,))
     with zipfile.ZipFile(tmp_path / "videos.zip") as archive:
         clips = [archive.read(name) for name in archive.namelist()]

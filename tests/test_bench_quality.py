@@ -18,6 +18,7 @@ from pipeline.sampling.video_model import load_model
 from tests.model_toys import write_toy_model
 
 PARAMS = Path(__file__).with_name("params.yaml")
+TOYS = "shapes.train_clips=32 shapes.val_clips=12 shapes.held_out_clips=12 shapes.reworded_clips=12 judge.steps=2"
 
 
 def run(*words: str) -> None:
@@ -31,7 +32,8 @@ def test_a_run_is_stopped_and_goes_on_and_each_checkpoint_is_measured_once(
 ) -> None:
     out, figures = tmp_path / "run", tmp_path / "gpu.json"
     command: tuple[str, ...] = ("train", "--out", str(out), "--json", str(figures), "--prompts", "8")
-    command += ("--params", str(PARAMS), "--preset", "smoke")
+    command += ("--params", str(PARAMS), "--preset", "smoke", "-S", "sampling.num_inference_steps=2")
+    command += tuple(word for change in TOYS.split() for word in ("-S", change))
     run(*command, "--minutes", "0")
     stopped = json.loads(figures.read_text(encoding="utf-8"))
     assert not (out / "models/unet").exists()

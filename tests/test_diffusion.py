@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from pipeline.config.models import DiffusionParams
@@ -31,6 +30,8 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def foreign() -> Any:
+    from diffusers import DDPMScheduler  # seconds, which a worker that has no test of it need not spend
+
     return DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="sample")
 
 
@@ -178,6 +179,8 @@ def test_times_dwell_at_high_noise() -> None:
     diffusion = Diffusion(PARAMS.diffusion)
     torch.testing.assert_close(diffusion.times(4, 1.0).tolist(), [1.0, 0.75, 0.5, 0.25, 0.0])
     torch.testing.assert_close(diffusion.times(2, 3.0).tolist(), [1.0, 0.75, 0.0])
+    late = diffusion.times(4, 3.0, start=0.75)
+    torch.testing.assert_close(late.tolist(), [0.75, 9 / 14, 0.5, 0.3, 0.0])  # u = 1/2 in four even steps
     with pytest.raises(ValueError, match="num_inference_steps=0"):
         diffusion.times(0, 1.0)
 

@@ -120,7 +120,10 @@ def test_a_model_of_a_set_by_its_earlier_name_is_one_of_the_set_by_todays(tmp_pa
 
 
 def test_todays_cards_are_read_as_they_are() -> None:
-    sections: dict[str, dict[str, Any]] = {"train_gan": {"seed": 3}, "sampling": {"eta": 1.0, "given_frames": 0}}
+    sections: dict[str, dict[str, Any]] = {
+        "train_gan": {"seed": 3},
+        "sampling": {"eta": 1.0, "given_frames": 0, "t_start": 1.0},
+    }
     assert in_todays_keys(sections) == sections
 
 

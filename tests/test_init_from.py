@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from pipeline.model_io.model_card import read_card
 from pipeline.report.provenance import counts
 from pipeline.runtime.scratch import fingerprint
 from pipeline.sampling.video_model import load_model
+from pipeline.training.distributed import DistContext
 from stages import train as stage
 from tests.model_toys import write_toy_model
 from tests.training_toys import open_toy_trainer, toy_params, toy_texts, write_toy_params, write_toy_set
@@ -56,9 +59,18 @@ def test_a_run_starts_from_the_weights_and_its_own_captions(project: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_stage_says_what_it_started_from(project: Path) -> None:
+def test_the_stage_says_what_it_started_from(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_toy_params(project, steps=2, init_from="first")
+    inputs: list[str] = []
+    open_checkpoints = stage.open_checkpoints
+
+    def watch(name: str, parts: Sequence[Any], files: Sequence[Path], dist: DistContext) -> Any:
+        inputs.extend(map(str, files))
+        return open_checkpoints(name, parts, files, dist)
+
+    monkeypatch.setattr(stage, "open_checkpoints", watch)
     stage.main()
+    assert inputs[2:] == ["models/pretrained/first/model.json", "models/pretrained/first/weights.safetensors"]
     told = json.loads((project / "models/unet/model.json").read_text())
     digest = hashlib.sha256((project / "models/pretrained/first/weights.safetensors").read_bytes()).hexdigest()
     assert told["extra"] == {"init_from": "first", "init_from_sha256": digest}

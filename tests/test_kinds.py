@@ -31,7 +31,7 @@ from pipeline.synthetic.shapes import ShapesSet, shapes_set
 from pipeline.synthetic.words import does
 from tests.synthetic_toys import members, shapes_params
 
-SEED = 9107  # no threshold was set on clips of this seed
+SEED = 9213  # no threshold was set on clips of this seed
 KINDS = ("counts", "relations", "change", "order", "contact")
 SPLITS = ("train", "val", "held_out", "reworded")
 

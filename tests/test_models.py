@@ -131,8 +131,9 @@ def test_guidance_and_negative_reach_the_sampler(tmp_path: Path) -> None:
     model = load_model(tmp_path)
     plain = model.sample(PROMPTS, [1, 2])
     strong = model.sampling.model_copy(update={"guidance_scale": 6.0})
-    assert (model.sample(PROMPTS, [1, 2], sampling=strong) != plain).any()
-    assert (model.sample(PROMPTS, [1, 2], negative=PROMPTS[::-1]) != plain).any()
+    guided = model.sample(PROMPTS, [1, 2], sampling=strong)
+    assert (guided != plain).any()
+    assert (model.sample(PROMPTS, [1, 2], sampling=strong, negative=PROMPTS[::-1]) != guided).any()
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,6 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("diffusion.t_mean", 1000.0, "less than or equal to 10"),
     ("diffusion.t_std", 0.0, "greater than 0"),
     ("diffusion.p_uncond", 1.0, "less than 1"),
-    ("diffusion.p_uncond", 0.0, "raise it, or set sampling.guidance_scale 2.0 to 1.0"),
     ("diffusion.threshold_percentile", 0.0, "greater than 0"),
     # train
     ("train.frames", 15, "does not divide by 16, the product of unet.fold_frames"),
@@ -396,9 +395,11 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("train.val_every", 0, "greater than or equal to 1"),
     ("train.num_sample_rows", 1000, "less than or equal to 16"),
     # sampling
-    ("sampling.sampler", "plms", "'ddpm', 'ddim', 'euler', 'heun' or 'dpmpp_2m'"),
+    ("sampling.sampler", "plms", "'ddpm', 'ddim', 'euler', 'heun', 'dpmpp_2m' or 'lcm'"),
     ("sampling.num_inference_steps", 0, "greater than or equal to 1"),
     ("sampling.shift", 0.0, "greater than 0"),
+    ("sampling.t_start", 0.0, "greater than 0"),
+    ("sampling.t_start", 1.5, "less than or equal to 1"),
     ("sampling.guidance_scale", -1.0, "greater than or equal to 0"),
     ("sampling.guidance_interval", [1.0, 0.5], "it holds no t"),
     ("sampling.guidance_interval", [0.5, 0.5], "it holds no t"),
@@ -540,6 +541,10 @@ TOGETHER: dict[str, tuple[str, dict[str, Any]]] = {  # what is said, by the key 
     "grey clips, coloured answer": ("unet.out_dim", {"train.channels": 1, "unet.out_dim": 3}),
     "nobody hears the caption": ("train.text_dropout", {"train.text_dropout": 1.0, "unet.text_queries": 0}),
     "Muon's weight decay": ("train.weight_decay", {"train.weight_decay": 10.0, "train.lr_muon": 0.1}),
+    "guidance from a null caption that nobody trained": (
+        "diffusion.p_uncond",
+        {"diffusion.p_uncond": 0.0, "sampling.guidance_scale": 2.0},
+    ),
     "given frames of a network that takes none": ("sampling.given_frames", {"sampling.given_frames": 1}),
     "given frames that it was not trained for": (
         "sampling.given_frames",

@@ -31,11 +31,11 @@ def test_a_card_says_what_the_figures_say(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_shapes_model_draws_what_it_is_told() -> None:
     asked = [
-        (colour, shape, motion, speed)
+        (colour, shape, list(WAYS)[(3 * place + number) % len(WAYS)], ("slow", "fast")[(place + number) % 2])
         for place, shape in enumerate(("circle", "square", "triangle"))
-        for colour, motion in zip(("red", "green", "blue", "yellow"), list(WAYS)[place:], strict=False)
-        for speed in ("slow", "fast")
-    ]
+        for number, colour in enumerate(("red", "green", "blue", "yellow"))
+    ]  # each colour of each shape, each way, either speed
+    assert len({motion for _, _, motion, _ in asked}) == len(WAYS) == 8
     prompts = [
         f"a {colour} {shape} moves {WAYS[motion][0]} {SPEEDS[speed][0]}" for colour, shape, motion, speed in asked
     ]
@@ -45,4 +45,4 @@ def test_the_shapes_model_draws_what_it_is_told() -> None:
         [(thing.colour, thing.shape, thing.motion, thing.speed) for thing in reading.objects] for reading in readings
     ]
     right = sum(things == [wanted] for things, wanted in zip(drawn, asked, strict=True))
-    assert right >= len(asked) - 2, list(zip(prompts, drawn, strict=True))
+    assert right >= len(asked) - 1, list(zip(prompts, drawn, strict=True))

@@ -154,3 +154,12 @@ def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
     begins = re.compile(r'"""(What|How|Where|Which|Whose|That) ')
     found = [(path, line.strip()) for path in files for line in path.read_text().splitlines() if begins.search(line)]
     assert found == []
+
+
+def test_help_names_each_program_as_it_is_typed() -> None:
+    for path in modules("pipeline", "bench"):
+        typed = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for call in (each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Call)):
+            if ast.unparse(call.func) == "argparse.ArgumentParser":
+                told = [ast.literal_eval(each.value) for each in call.keywords if each.arg == "prog"]
+                assert told == [f"python -m {typed}"], f"{path.relative_to(ROOT)}:{call.lineno}: prog="

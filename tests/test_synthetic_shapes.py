@@ -32,6 +32,7 @@ def of_motion(clips: list[Seen], *starts: str) -> list[Seen]:
     return found
 
 
+@pytest.mark.slow
 def test_an_object_is_whole_in_every_frame(clips: list[Seen]) -> None:
     for clip in clips:
         outlines = np.asarray([corners(clip.thing["shape"], *place) for place in clip.path])

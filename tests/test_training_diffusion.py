@@ -150,6 +150,7 @@ def test_accumulation_equals_the_big_batch(toy_set: Path, tmp_path: Path) -> Non
     torch.testing.assert_close(curve(once), curve(often), rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_cores")
 @pytest.mark.parametrize("changes", [{"accumulate": 2}, {"precision": "bf16"}])
 def test_two_workers_follow_the_curve_of_one_and_repeat_to_the_byte(

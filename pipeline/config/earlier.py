@@ -29,6 +29,7 @@ ADDED: dict[str, Any] = {  # what a model of before the key was made with
     "train.given_noise": 0.0,
     "train.init_from": None,
     "sampling.given_frames": 0,
+    "sampling.t_start": 1.0,
 }
 REMOVED = {
     "train_gan.text": Removed("words"),

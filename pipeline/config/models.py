@@ -139,9 +139,10 @@ class DiffusionParams(Section):
 class SamplingParams(Section):
     """Sampling from the U-Net. Read by stage evaluate and by previews while training."""
 
-    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpmpp_2m"]
+    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpmpp_2m", "lcm"]
     num_inference_steps: Annotated[int, Field(ge=1, le=100_000)]
     shift: Annotated[Number, Field(gt=0.0, le=1000.0)]
+    t_start: Annotated[Number, Field(gt=0.0, le=1.0)]
     guidance_scale: Annotated[NonNegativeNumber, Field(le=1000.0)]
     guidance_interval: tuple[Share, Share]
     eta: Share

@@ -39,14 +39,15 @@ class Diffusion:
         """(n,) training times: logit-normal (flow) or uniform over the table (betas)."""
         return self.schedule.sample_t(n, generator)
 
-    def times(self, num_inference_steps: int, shift: float) -> Tensor:
-        """(num_inference_steps + 1,) float64 sampling times from 1 to 0; shift > 1 dwells at high noise.
+    def times(self, num_inference_steps: int, shift: float, start: float = 1.0) -> Tensor:
+        """(num_inference_steps + 1,) float64 sampling times from `start` to 0; shift > 1 dwells at high noise.
 
-        Esser et al. 2024, equation 23: u -> shift u / (1 + (shift - 1) u).
+        Esser et al. 2024, equation 23: u -> shift u / (1 + (shift - 1) u), for u in even steps.
         """
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps={num_inference_steps}: at least 1 step is needed")
-        u = torch.linspace(1.0, 0.0, num_inference_steps + 1, dtype=torch.float64)
+        first = 1.0 if start == 1.0 else start / (shift - (shift - 1.0) * start)  # the u of `start`
+        u = torch.linspace(first, 0.0, num_inference_steps + 1, dtype=torch.float64)
         return shift * u / (1.0 + (shift - 1.0) * u)
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:

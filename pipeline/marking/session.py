@@ -34,6 +34,9 @@ def mark_folder(
     params = load_params(params_path)
     known = KnownSet(params, data)
     judge, notes = judge_of(known, models / "judge")
+    if judge is None and known.name != "shapes":
+        why = "".join(f" ({note.removeprefix('note: ')})" for note in notes)
+        raise ValueError(f"clips of {known.name} are read by the networks in models/judge: run dvc repro judge{why}")
     asked = read_asked(listing, known, known.in_play if judge is None else judge.card.in_play)
     names = {one.name for one in asked.prompts} | asked.refused.keys()
     found = decode_clips(

@@ -1,8 +1,8 @@
 """From noise to data: samplers as free functions of one signature, `sample_x(denoise, x, times, *, generators)`.
 
 `denoise` predicts x0 and knows its alpha and sigma, so each sampler serves flow and the beta schedules. `times` falls
-from 1 (pure noise) to 0. Stochastic samplers draw each sample's noise from its own generator, on the CPU: neither the
-batch size nor the device changes a sample.
+from 1 (pure noise), or a little less, to 0. Stochastic samplers draw each sample's noise from its own generator, on the
+CPU: neither the batch size nor the device changes a sample.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sampler(Protocol):
         self,
         denoise: Denoiser,
         x: Tensor,  # (B, ...) unit noise
-        times: Tensor,  # (steps + 1,) falling from 1 to 0
+        times: Tensor,  # (steps + 1,) falling to 0
         *,
         generators: Sequence[Generator] = (),  # one per sample where the sampler adds noise; else unused
         callback: Callback | None = None,
@@ -153,12 +153,33 @@ def sample_dpmpp_2m(
     return _walk(update, denoise, x, times, callback)
 
 
+def sample_lcm(
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    *,
+    generators: Sequence[Generator] = (),
+    callback: Callback | None = None,
+) -> Tensor:
+    """Each step forgets its noise and noises x0_pred anew (Song et al. 2023, algorithm 1; Luo et al. 2023).
+
+    Made for consistency models. Other models gain by it where steps are few, as what a step got wrong is noised over.
+    Their x0_pred is a mean, so at any number of steps what it draws varies less than the data.
+    """
+
+    def update(x: Tensor, x0_pred: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+        return _add_noise(denoise.alpha(t_next) * x0_pred, denoise.sigma(t_next), generators)
+
+    return _walk(update, denoise, x, times, callback)
+
+
 SAMPLERS: dict[str, Sampler] = {
     "ddpm": sample_ddpm,
     "ddim": sample_ddim,
     "euler": sample_euler,
     "heun": sample_heun,
     "dpmpp_2m": sample_dpmpp_2m,
+    "lcm": sample_lcm,
 }
 
 
@@ -185,7 +206,9 @@ def sample_video(
     denoise = guided_denoiser(model, diffusion, text, sampling, negative, given)
     generators = seeded_generators(seeds)
     x = draw_noise(generators, shape).to(device)  # (B, C, F, H, W)
-    times = diffusion.times(sampling.num_inference_steps, sampling.shift)  # (steps + 1,)
+    times = diffusion.times(sampling.num_inference_steps, sampling.shift, sampling.t_start)  # (steps + 1,)
+    if sampling.t_start < 1.0:  # noise alone, at the strength that it has there
+        x = x * diffusion.sigma(times[0]).to(x)
     return build_sampler(sampling)(denoise, x, times, generators=generators, callback=callback)
 
 
