@@ -57,7 +57,7 @@ def test_a_run_is_stopped_and_goes_on_and_each_checkpoint_is_measured_once(
     monkeypatch.setattr(quality, "INTERVAL_STARTS", (0.9,))
     run("curve", "--out", str(out), "--json", str(figures), "--prompts", "4")
     found = json.loads(figures.read_text(encoding="utf-8"))
-    assert {row["sampler"] for row in found["samplers"]} == {"ddpm", "ddim", "euler", "heun", "dpmpp_2m"}
+    assert {row["sampler"] for row in found["samplers"]} == {"ddpm", "ddim", "euler", "heun", "dpmpp_2m", "lcm"}
     assert found["guidance"][0]["guidance_scale"] == 1.0
     assert found["interval"][0]["guidance_interval"] == [0.9, 1.0]
     assert found["quality"]
